@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# Skerry: one image, one YAML. `make help` explains every target.
+
+include image/versions.env
+
+SHELL         := bash
+.SHELLFLAGS   := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+IMAGE   := build/skerry-$(SKERRY_VERSION)-amd64.raw
+TREE    := build/tree
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
+GO      ?= go
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+export CGO_ENABLED := 0
+export GOTOOLCHAIN := local
+export SOURCE_DATE_EPOCH
+
+K8S      := k8s.io/component-base/version
+K8SPARTS := $(subst ., ,$(KUBERNETES_VERSION:v%=%))
+OURS     := github.com/skerry-os/skerry/daemon/version
+LDFLAGS  := -s -w \
+	-X $(OURS).Skerry=$(SKERRY_VERSION) -X $(OURS).Kubernetes=$(KUBERNETES_VERSION)
+KLDFLAGS := $(LDFLAGS) \
+	-X $(K8S).gitVersion=$(KUBERNETES_VERSION) -X $(K8S).gitMajor=$(word 1,$(K8SPARTS)) -X $(K8S).gitMinor=$(word 2,$(K8SPARTS)) \
+	-X $(K8S).gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION)
+BUILD    := $(GO) build -trimpath -buildvcs=false
+
+# What the host needs beside Go. mmdebstrap makes the tools tree that the image
+# is built in; the rest boots it.
+HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates
+
+.PHONY: help
+help: ## explain every target
+	@awk 'BEGIN {FS = ":.*## "; print "usage: make TARGET [NAME=value]\n"} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: go
+go: ## check that Go is there and new enough
+	@if ! command -v $(GO) >/dev/null; then echo "Go is missing: install Go $(GO_VERSION) or newer from https://go.dev/dl/" >&2; exit 1; fi
+	@have=$$($(GO) env GOVERSION); have=$${have#go}; \
+	if [ "$$(printf '%s\n' "$(GO_VERSION)" "$$have" | sort -V | head -n 1)" != "$(GO_VERSION)" ]; then \
+	  echo "Go $$have is too old: install Go $(GO_VERSION) or newer from https://go.dev/dl/" >&2; exit 1; fi
+
+.PHONY: deps
+deps: go ## install the host packages that are missing (apt, sudo if you are not root)
+	@missing=$$(for p in $(HOST_PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
+	  $(SUDO) apt-get update -q >/dev/null; \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi
+
+.PHONY: binaries
+binaries: go ## build skerry's own programs into build/tree
+	@mkdir -p $(TREE)/usr/bin $(TREE)/usr/libexec/skerry
+	@echo "building skerry"; $(BUILD) -ldflags '$(LDFLAGS)' -o $(TREE)/usr/bin/skerry ./daemon
+	@echo "building skerry-initrd"; $(BUILD) -ldflags '$(LDFLAGS)' -o $(TREE)/usr/libexec/skerry/skerry-initrd ./daemon/initrd
+	@echo "building skerry-kube (the first time this takes minutes)"; $(BUILD) -ldflags '$(KLDFLAGS)' -o $(TREE)/usr/libexec/skerry/skerry-kube ./daemon/kube
+	@ln -sf skerry $(TREE)/usr/bin/k3s
+	@ln -sf ../libexec/skerry/skerry-kube $(TREE)/usr/bin/kubectl
+
+.PHONY: components
+components: go deps ## build containerd, the CNI plugins and the container images from their Go modules
+	@env -u SOURCE_DATE_EPOCH $(GO) run ./image/components/build -out build/components
+
+.PHONY: tree
+tree: binaries components ## lay out everything of ours that goes into the image, in build/tree
+	@mkdir -p $(TREE)/usr/libexec/cni $(TREE)/usr/share/skerry/images
+	@cp -p build/components/bin/* $(TREE)/usr/bin/
+	@cp -p build/components/cni/* $(TREE)/usr/libexec/cni/
+	@cp -p build/components/images/* $(TREE)/usr/share/skerry/images/
+	@cp -p config-schema/schema.json $(TREE)/usr/share/skerry/
+
+.PHONY: image
+image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo)
+	@$(GO) run ./image/build -tree $(TREE) -out build
+
+.PHONY: release
+release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
+	@$(GO) run ./image/build -tree $(TREE) -out build -compress
+
+.PHONY: image-lock
+image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock
+	@$(GO) run ./image/build -out build -accept-lock

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package configschema
+
+import "strings"
+
+// Cluster holds the keys of K3s' config.yaml, under their K3s names and with
+// their K3s meaning. Lists may be written as one string; those of addresses and
+// names may hold several values separated by commas.
+type Cluster struct {
+	// Secret that machines join the cluster with: a word of your own, or the
+	// full form K10<hash>::<user>:<password> that also pins the cluster's CA.
+	// Servers without one make one.
+	Token Secret `yaml:"token"`
+	// File that holds the token.
+	TokenFile string `yaml:"token-file"`
+	// Secret that agents join with, where it is not to be the token.
+	AgentToken Secret `yaml:"agent-token"`
+	// URL of the server to join, such as https://server-1:6443.
+	Server string `yaml:"server"`
+	// Name of the node. The default is the hostname.
+	NodeName string `yaml:"node-name"`
+	// Whether an id that is the machine's own is appended to the node's name.
+	WithNodeID bool `yaml:"with-node-id"`
+	// Addresses of the node in the cluster, at most one IPv4 and one IPv6.
+	NodeIP CommaList `yaml:"node-ip"`
+	// Addresses that others outside the cluster reach the node at.
+	NodeExternalIP CommaList `yaml:"node-external-ip"`
+	// Labels that the node registers with, as key=value.
+	NodeLabel CommaList `yaml:"node-label"`
+	// Taints that the node registers with, as key=value:effect.
+	NodeTaint CommaList `yaml:"node-taint"`
+	// Network of the pods. The default is 10.42.0.0/16.
+	ClusterCIDR CommaList `yaml:"cluster-cidr"`
+	// Network of the services. The default is 10.43.0.0/16.
+	ServiceCIDR CommaList `yaml:"service-cidr"`
+	// Address of the cluster's DNS, in the network of the services. The default
+	// is its tenth.
+	ClusterDNS CommaList `yaml:"cluster-dns"`
+	// Domain of the cluster. The default is cluster.local.
+	ClusterDomain string `yaml:"cluster-domain"`
+	// Further names and addresses in the API server's certificate.
+	TLSSAN CommaList `yaml:"tls-san"`
+	// Address to listen on. The default is every address.
+	BindAddress string `yaml:"bind-address"`
+	// Address that the API server tells the cluster. The default is the node's.
+	AdvertiseAddress string `yaml:"advertise-address"`
+	// Port of the API server and of joining. The default is 6443.
+	HTTPSListenPort int `yaml:"https-listen-port"`
+	// Folder of everything the cluster keeps. The default is
+	// /var/lib/rancher/k3s.
+	DataDir string `yaml:"data-dir"`
+	// File for the administrator's kubeconfig. The default is
+	// /etc/rancher/k3s/k3s.yaml.
+	WriteKubeconfig string `yaml:"write-kubeconfig"`
+	// Mode of that file, in quotes. The default is "0600".
+	WriteKubeconfigMode Mode `yaml:"write-kubeconfig-mode"`
+	// How pods of different nodes reach each other. The default is vxlan.
+	FlannelBackend string `yaml:"flannel-backend" enum:"none,vxlan,host-gw,wireguard-native"`
+	// Network interface of the traffic between nodes.
+	FlannelIface string `yaml:"flannel-iface"`
+	// Packaged components to leave out, and to remove where they are.
+	Disable CommaList `yaml:"disable" enum:"coredns,servicelb,traefik,local-storage,metrics-server,runtimes"`
+	// Further arguments of the kubelet, as name=value.
+	KubeletArg ArgList `yaml:"kubelet-arg"`
+	// Further arguments of kube-proxy.
+	KubeProxyArg ArgList `yaml:"kube-proxy-arg"`
+	// Further arguments of kube-apiserver.
+	KubeAPIServerArg ArgList `yaml:"kube-apiserver-arg"`
+	// Further arguments of kube-controller-manager.
+	KubeControllerManagerArg ArgList `yaml:"kube-controller-manager-arg"`
+	// Further arguments of kube-scheduler.
+	KubeSchedulerArg ArgList `yaml:"kube-scheduler-arg"`
+	// Whether to log in detail.
+	Debug bool `yaml:"debug"`
+	// Ports for services of type NodePort. The default is 30000-32767.
+	ServiceNodePortRange string `yaml:"service-node-port-range"`
+	// Database of the cluster. The default is SQLite in the data folder.
+	DatastoreEndpoint Secret `yaml:"datastore-endpoint"`
+}
+
+func (c *Cluster) check(s scope) {
+	c.checkTokens(s)
+	c.checkNode(s)
+	c.checkNetworks(s)
+	c.checkListeners(s)
+	c.checkPaths(s)
+	for key, args := range map[string]ArgList{
+		"kubelet-arg":                 c.KubeletArg,
+		"kube-proxy-arg":              c.KubeProxyArg,
+		"kube-apiserver-arg":          c.KubeAPIServerArg,
+		"kube-controller-manager-arg": c.KubeControllerManagerArg,
+		"kube-scheduler-arg":          c.KubeSchedulerArg,
+	} {
+		for i, arg := range args {
+			checkArg(s, s.item(key, i), arg)
+		}
+	}
+}
+
+func (c *Cluster) checkTokens(s scope) {
+	if s.has("token") && s.has("token-file") {
+		s.problem(s.at("token-file"), "token and token-file are both given", "remove one")
+	}
+	checkToken(s, "token", c.Token)
+	checkToken(s, "agent-token", c.AgentToken)
+	if c.Server != "" {
+		s.serverURL("server", c.Server)
+	}
+	if endpoint := c.DatastoreEndpoint.Reveal(); endpoint != "" {
+		scheme, _, ok := strings.Cut(endpoint, "://")
+		if !ok || !datastores[scheme] {
+			s.problem(s.at("datastore-endpoint"), "is not a datastore", "begin it with sqlite://, postgres://, mysql://, nats://, http:// or https://")
+		}
+	}
+}
+
+var datastores = set("sqlite", "postgres", "mysql", "nats", "http", "https")
+
+func (c *Cluster) checkNode(s scope) {
+	if c.NodeName != "" {
+		s.hostname("node-name", c.NodeName, 253)
+	}
+	s.addresses("node-ip", c.NodeIP)
+	s.addresses("node-external-ip", c.NodeExternalIP)
+	for i, label := range c.NodeLabel {
+		checkLabel(s, s.item("node-label", i), label)
+	}
+	for i, taint := range c.NodeTaint {
+		checkTaint(s, s.item("node-taint", i), taint)
+	}
+}
+
+func (c *Cluster) checkListeners(s scope) {
+	if c.BindAddress != "" {
+		s.address("bind-address", c.BindAddress)
+	}
+	if c.AdvertiseAddress != "" {
+		s.address("advertise-address", c.AdvertiseAddress)
+	}
+	if s.has("https-listen-port") && (c.HTTPSListenPort < 1 || c.HTTPSListenPort > 65534) {
+		// The API server itself listens on the port above.
+		s.problem(s.at("https-listen-port"), "must be between 1 and 65534", "")
+	}
+	if c.ServiceNodePortRange != "" {
+		s.portRange("service-node-port-range", c.ServiceNodePortRange)
+	}
+	for i, name := range c.TLSSAN {
+		s.nameOrAddress(s.item("tls-san", i), name)
+	}
+	if c.FlannelIface != "" && (len(c.FlannelIface) > 15 || strings.ContainsAny(c.FlannelIface, "/ \t\n\x00")) {
+		s.problem(s.at("flannel-iface"), quote(c.FlannelIface)+" is not the name of a network interface", "")
+	}
+}
+
+func (c *Cluster) checkPaths(s scope) {
+	for key, name := range map[string]string{
+		"token-file":       c.TokenFile,
+		"data-dir":         c.DataDir,
+		"write-kubeconfig": c.WriteKubeconfig,
+	} {
+		if name != "" {
+			s.absolute(key, name)
+		}
+	}
+}
+
+// checkArg checks the outside of an argument: name, name=value, or K3s'
+// name+=value and name-=value that add to what Skerry gives.
+func checkArg(s scope, at, arg string) {
+	name, _, _ := strings.Cut(arg, "=")
+	switch {
+	case strings.HasPrefix(arg, "-"):
+		s.problem(at, quote(name)+" begins with a dash", "write "+strings.TrimLeft(clip(name), "-")+"=…")
+	case name == "" || strings.ContainsAny(name, " \t\n"):
+		s.problem(at, "is not an argument", "name=value")
+	}
+}
+
+func (*Cluster) unsupported(key string) (message, hint string) {
+	plain, appends := strings.CutSuffix(key, "+")
+	if _, ok := k3sKeys[plain]; !ok {
+		return "", ""
+	}
+	if appends {
+		return "appending with + joins several files, and this is one", "write " + plain
+	}
+	return "known K3s key, not supported by this release", k3sNotes[key]
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+)
+
+// node is a JSON Schema.
+type node map[string]any
+
+// schema builds the JSON Schema of the cloud-config. Comments are read from the
+// source, for reflection doesn't have them.
+func schema(source string) ([]byte, error) {
+	comments, err := readComments(source)
+	if err != nil {
+		return nil, err
+	}
+	b := builder{comments: comments, defs: node{}}
+	root := reflect.TypeFor[configschema.Config]()
+	if _, err := b.object(root); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	err = encoder.Encode(node{
+		"$schema": "https://json-schema.org/draft/2020-12/schema",
+		"title":   "Skerry cloud-config",
+		"$ref":    "#/$defs/" + root.Name(),
+		"$defs":   b.defs,
+	})
+	return out.Bytes(), err
+}
+
+type builder struct {
+	comments comments
+	defs     node
+}
+
+// special are the types with ways of their own to be written.
+var special = map[reflect.Type]node{
+	reflect.TypeFor[configschema.CommaList](): oneOrMore(),
+	reflect.TypeFor[configschema.ArgList]():   oneOrMore(),
+	reflect.TypeFor[configschema.Sudo]():      {"anyOf": append(oneOrMore()["anyOf"].([]node), node{"const": false})},
+	reflect.TypeFor[configschema.Mode]():      {"type": []string{"string", "integer"}, "pattern": "^(0o)?[0-7]{1,4}$"},
+	reflect.TypeFor[configschema.Secret]():    {"type": "string", "minLength": 1},
+	reflect.TypeFor[configschema.Sysctls]():   {"type": "object", "additionalProperties": node{"type": []string{"string", "number", "boolean"}}},
+}
+
+func oneOrMore() node {
+	return node{"anyOf": []node{{"type": "string"}, {"type": "array", "items": node{"type": "string"}}}}
+}
+
+// typeOf returns the schema of a type. The values of an enum belong to the
+// strings in it.
+func (b *builder) typeOf(t reflect.Type, enum []string) (node, error) {
+	if t.Kind() == reflect.Pointer {
+		return b.typeOf(t.Elem(), enum)
+	}
+	if fixed, ok := special[t]; ok {
+		n := node{}
+		for key, value := range fixed {
+			n[key] = value
+		}
+		if enum != nil { // of a list, whose one string may hold several values
+			n["anyOf"] = []node{{"type": "string"}, {"type": "array", "items": node{"enum": enum}}}
+		}
+		return n, nil
+	}
+	switch t.Kind() {
+	case reflect.String:
+		if enum != nil {
+			return node{"enum": enum}, nil
+		}
+		return node{"type": "string"}, nil
+	case reflect.Bool:
+		return node{"type": "boolean"}, nil
+	case reflect.Int:
+		return node{"type": "integer"}, nil
+	case reflect.Slice:
+		items, err := b.typeOf(t.Elem(), enum)
+		if err != nil {
+			return nil, err
+		}
+		if t.Elem() == reflect.TypeFor[configschema.User]() {
+			items = node{"anyOf": []node{{"const": "default"}, items}}
+		}
+		return node{"type": "array", "items": items}, nil
+	case reflect.Struct:
+		return b.object(t)
+	}
+	return nil, fmt.Errorf("no schema for type %s", t)
+}
+
+// object defines a struct once, and returns a reference to it.
+func (b *builder) object(t reflect.Type) (node, error) {
+	reference := node{"$ref": "#/$defs/" + t.Name()}
+	if _, done := b.defs[t.Name()]; done {
+		return reference, nil
+	}
+	properties, required := node{}, []string{}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		var enum []string
+		if values := field.Tag.Get("enum"); values != "" {
+			enum = strings.Split(values, ",")
+		}
+		property, err := b.typeOf(field.Type, enum)
+		if err != nil {
+			return nil, fmt.Errorf("%s.%s: %w", t.Name(), field.Name, err)
+		}
+		description := b.comments[t.Name()+"."+field.Name]
+		if description == "" {
+			return nil, fmt.Errorf("%s.%s has no comment", t.Name(), field.Name)
+		}
+		property["description"] = description
+		properties[field.Tag.Get("yaml")] = property
+		if field.Tag.Get("required") == "true" {
+			required = append(required, field.Tag.Get("yaml"))
+		}
+	}
+	definition := node{
+		"type": "object", "additionalProperties": false, "properties": properties,
+		"description": b.comments[t.Name()],
+	}
+	if len(required) > 0 {
+		definition["required"] = required
+	}
+	b.defs[t.Name()] = definition
+	return reference, nil
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestSchemaIsFresh(t *testing.T) {
+	want, err := schema("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../schema.json")
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("schema.json is stale (%v): run go generate ./config-schema", err)
+	}
+}
+
+// TestReferences: every reference has its definition, and every definition is
+// strict.
+func TestReferences(t *testing.T) {
+	data, err := schema("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root struct {
+		Defs map[string]struct {
+			AdditionalProperties *bool                      `json:"additionalProperties"`
+			Properties           map[string]json.RawMessage `json:"properties"`
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(data, &root); err != nil {
+		t.Fatal(err)
+	}
+	for _, after := range strings.Split(string(data), `"#/$defs/`)[1:] {
+		name, _, _ := strings.Cut(after, `"`)
+		if _, ok := root.Defs[name]; !ok {
+			t.Errorf("no definition of %s", name)
+		}
+	}
+	for name, definition := range root.Defs {
+		if definition.AdditionalProperties == nil || *definition.AdditionalProperties || len(definition.Properties) == 0 {
+			t.Errorf("%s lets unknown keys through, or has no keys", name)
+		}
+	}
+}

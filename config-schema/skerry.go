@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package configschema
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Skerry is the section of the cloud-config that is not cloud-init's.
+type Skerry struct {
+	// Whether the machine is a server or an agent. The default is agent when
+	// cluster.server is set, and server otherwise.
+	Role Role `yaml:"role" enum:"server,agent"`
+	// The cluster: the keys of K3s' config.yaml, under their names there.
+	Cluster Cluster `yaml:"cluster"`
+	// Kernel settings, by their sysctl names.
+	Sysctls Sysctls `yaml:"sysctls"`
+	// Kernel modules to load, each with its arguments, such as
+	// "bonding mode=4 miimon=100".
+	Modules []Module `yaml:"modules"`
+}
+
+// skerryKeys are named when one of them stands at the top of a file.
+var skerryKeys = set("role", "cluster", "sysctls", "modules")
+
+// EffectiveRole is the role given, or the one that follows from the cluster.
+func (k *Skerry) EffectiveRole() Role {
+	switch {
+	case k.Role != "":
+		return k.Role
+	case k.Cluster.Server != "":
+		return RoleAgent
+	default:
+		return RoleServer
+	}
+}
+
+func (k *Skerry) check(s scope) {
+	cluster := scope{s.d, s.at("cluster")}
+	if !s.sound("role") || !cluster.sound("server") {
+		return // what follows depends on them
+	}
+	k.checkStorage(cluster)
+	if k.EffectiveRole() == RoleAgent {
+		k.checkAgent(cluster)
+		return
+	}
+	if k.Cluster.Server != "" {
+		cluster.problem(cluster.at("server"), "joining as a further server is not supported by this release",
+			"remove role: server to join as an agent, or remove the key")
+	}
+}
+
+func (k *Skerry) checkAgent(cluster scope) {
+	if !cluster.has("server") {
+		cluster.problem(cluster.at("server"), "an agent needs the URL of its server", "such as https://server-1:6443")
+	}
+	if !cluster.has("token") && !cluster.has("token-file") {
+		cluster.problem(cluster.at("token"), "an agent needs the token of its cluster",
+			"it is in /var/lib/rancher/k3s/server/node-token on the server")
+	}
+	for _, key := range clusterKeys() {
+		if cluster.has(key) && k3sKeys[key] == onServer {
+			cluster.problem(cluster.at(key), "is for servers only, and this machine is an agent", "remove it")
+		}
+	}
+}
+
+// checkStorage refuses paths that would be gone after a boot, or can't be
+// written at all. K3s' own config.yaml, on any Linux, may name them.
+func (k *Skerry) checkStorage(cluster scope) {
+	if dir := k.Cluster.DataDir; dir != "" && !strings.HasPrefix(dir, "/var/") {
+		cluster.problem(cluster.at("data-dir"), quote(dir)+" doesn't outlive a boot", "choose a folder below /var")
+	}
+	name := k.Cluster.WriteKubeconfig
+	if name != "" && !slices.ContainsFunc(writable, func(dir string) bool { return below(name, dir) && name != dir }) {
+		cluster.problem(cluster.at("write-kubeconfig"), quote(name)+" is on the read-only root",
+			"choose a path below "+strings.Join(writable, ", "))
+	}
+}
+
+// Sysctls are kernel settings by name, in the notation of sysctl(8).
+type Sysctls map[string]string
+
+var sysctlName = regexp.MustCompile(`^[A-Za-z0-9_-]+([./][A-Za-z0-9_:@-]+)+$`)
+
+func (v *Sysctls) decodeNode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.wrongType(n, path, "a mapping of names and values", false)
+		return
+	}
+	*v = make(Sysctls, len(n.Content)/2)
+	for _, e := range d.entries(n, path) {
+		at := join(path, e.key)
+		if !sysctlName.MatchString(e.key) {
+			d.problem(e.name, at, "is not the name of a kernel setting", "such as vm.max_map_count")
+			continue
+		}
+		if value, ok := d.setting(e, at); ok {
+			(*v)[e.key] = value
+		}
+	}
+}
+
+// setting reads the value of a kernel setting: what the kernel sees is text,
+// and people write numbers and truth values.
+func (d *decoder) setting(e entry, at string) (string, bool) {
+	n := e.node
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.ScalarNode {
+		d.wrongType(n, at, "a string, a number, true or false", false)
+		return "", false
+	}
+	switch n.ShortTag() {
+	case "!!str", "!!int", "!!float":
+		if strings.TrimSpace(n.Value) == "" || strings.ContainsAny(n.Value, "\n\r\x00") {
+			d.problem(n, at, "must be one line, and not empty", "")
+			return "", false
+		}
+		return n.Value, true
+	case "!!bool":
+		if strings.EqualFold(n.Value, "true") {
+			return "1", true
+		}
+		return "0", true
+	case "!!null":
+		d.problem(e.name, at, "has no value", "remove the key or give it a value")
+	default:
+		d.wrongType(n, at, "a string, a number, true or false", false)
+	}
+	return "", false
+}
+
+// Module is a kernel module with its arguments.
+type Module string
+
+// Fields returns the module's name and its arguments.
+func (m Module) Fields() (name string, args []string) {
+	fields := strings.Fields(string(m))
+	if len(fields) == 0 {
+		return "", nil
+	}
+	return fields[0], fields[1:]
+}
+
+var (
+	moduleName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+	moduleArg  = regexp.MustCompile(`^[A-Za-z0-9_.-]+(=\S*)?$`)
+)
+
+func (m *Module) check(s scope) {
+	name, args := m.Fields()
+	if !moduleName.MatchString(name) {
+		s.problem(s.path, quote(string(*m))+" is not a kernel module", `such as wireguard, or "bonding mode=4"`)
+		return
+	}
+	for _, arg := range args {
+		if !moduleArg.MatchString(arg) || strings.HasPrefix(arg, "-") {
+			s.problem(s.path, quote(arg)+" is not an argument of a kernel module", "name=value")
+			return
+		}
+	}
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/skerry-os/skerry/daemon/config"
+)
+
+const (
+	// authorizedKeysDir is where sshd looks for the keys of a user, in a file
+	// named after him. A key that has left the configuration is gone from it,
+	// unlike from a file in a home.
+	authorizedKeysDir = "/etc/ssh/authorized_keys.d"
+	// sshdFile comes before the image's own: the first value sshd reads counts.
+	sshdFile = "/etc/ssh/sshd_config.d/00-skerry-cloud-config.conf"
+)
+
+// sshKeys renders who may log in with which key, and whether passwords do.
+func sshKeys(_ context.Context, m *Machine, loaded *config.Loaded) error {
+	if err := os.MkdirAll(m.path(authorizedKeysDir), 0o755); err != nil {
+		return fmt.Errorf("authorized keys: %w", err)
+	}
+	current := map[string]bool{}
+	for _, user := range loaded.Config.AllUsers() {
+		if len(user.SSHAuthorizedKeys) == 0 {
+			continue
+		}
+		current[user.Name] = true
+		var keys strings.Builder
+		for _, key := range user.SSHAuthorizedKeys {
+			keys.WriteString(string(key) + "\n")
+		}
+		// sshd reads the file as the user: everybody may.
+		if err := m.write(authorizedKeysDir+"/"+user.Name, []byte(keys.String()), 0o644, byRoot); err != nil {
+			return err
+		}
+	}
+	entries, err := os.ReadDir(m.path(authorizedKeysDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("authorized keys: %w", err)
+	}
+	for _, entry := range entries {
+		if !current[entry.Name()] {
+			if err := m.remove(authorizedKeysDir + "/" + entry.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return m.passwordLogin(loaded.Config.SSHPasswordAuth)
+}
+
+func (m *Machine) passwordLogin(allowed *bool) error {
+	if allowed == nil {
+		return m.remove(sshdFile)
+	}
+	value := "no"
+	if *allowed {
+		value = "yes"
+	}
+	return m.write(sshdFile, []byte("PasswordAuthentication "+value+"\n"), 0o644, byRoot)
+}

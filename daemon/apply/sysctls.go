@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/skerry-os/skerry/daemon/config"
+)
+
+// sysctlFile keeps the settings for devices that come later: udev applies those
+// of a network interface when it appears. It sorts after the image's files.
+const sysctlFile = "/etc/sysctl.d/90-skerry.conf"
+
+// sysctls sets kernel settings, and reports every one that couldn't be set.
+func sysctls(_ context.Context, m *Machine, loaded *config.Loaded) error {
+	settings := loaded.Config.Skerry.Sysctls
+	if len(settings) == 0 {
+		return m.remove(sysctlFile)
+	}
+	var rendered bytes.Buffer
+	var failures []error
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&rendered, "%s = %s\n", name, settings[name])
+		if err := m.setSysctl(name, settings[name]); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	failures = append(failures, m.write(sysctlFile, rendered.Bytes(), 0o644, byRoot))
+	return errors.Join(failures...)
+}
+
+func (m *Machine) setSysctl(name, value string) error {
+	file, err := os.OpenFile(m.path(sysctlPath(name)), os.O_WRONLY|os.O_TRUNC, 0) // never O_CREATE
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("sysctl %s: this kernel has no such setting; it may need a module", name)
+	}
+	if err != nil {
+		return fmt.Errorf("sysctl %s: %w", name, err)
+	}
+	_, err = file.WriteString(value + "\n")
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("sysctl %s = %s: %w", name, value, err)
+	}
+	return nil
+}
+
+// sysctlPath translates a name as sysctl(8) does: whichever of dot and slash
+// comes first separates, and the other is part of a name.
+// net.ipv4.conf.eth0/100.rp_filter is of the interface eth0.100.
+func sysctlPath(name string) string {
+	if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '.' {
+		name = strings.Map(func(r rune) rune {
+			switch r {
+			case '.':
+				return '/'
+			case '/':
+				return '.'
+			}
+			return r
+		}, name)
+	}
+	return "/proc/sys/" + name
+}

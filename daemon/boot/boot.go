@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package boot is what `skerry daemon` does: it brings a machine from its
+// cloud-config to a Ready node, phase by phase, and then watches over it.
+//
+// It starts processes only through systemd, and decides nothing that the
+// cloud-config could say.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/apply"
+	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/nodeaddr"
+	"github.com/skerry-os/skerry/daemon/notify"
+	"github.com/skerry-os/skerry/daemon/phase"
+	"github.com/skerry-os/skerry/daemon/source"
+	"github.com/skerry-os/skerry/daemon/status"
+	"github.com/skerry-os/skerry/daemon/unit"
+	"github.com/skerry-os/skerry/daemon/version"
+)
+
+// ClusterFile is where the control plane and the node read the cluster section,
+// completed with what the daemon found out. It holds the token: 0600, in /run.
+const ClusterFile = "/run/skerry/cluster.yaml"
+
+// watchInterval is how often units are looked at once the node is Ready, and
+// how often the watchdog is fed; systemd waits for 30 seconds.
+const watchInterval = 10 * time.Second
+
+// Boot is one boot of this machine.
+type Boot struct {
+	Units    unit.Manager
+	Notifier *notify.Notifier
+	Sources  []source.Source
+	Machine  *apply.Machine
+	Log      *slog.Logger
+
+	sequence *phase.Sequence
+
+	mu       sync.Mutex
+	loaded   *config.Loaded
+	problems configschema.Problems
+	role     configschema.Role
+	nodeName string
+	address  net.IP
+	started  []string // units
+	ready    bool
+}
+
+// Run boots the machine and stays until ctx ends. A boot that fails stays too:
+// it has told the console why, and goes on answering `skerry status`.
+func (b *Boot) Run(ctx context.Context) error {
+	b.sequence = phase.NewSequence(b.Log,
+		phase.Phase{Name: "early", Run: b.early},
+		phase.Phase{Name: "network", Run: b.network},
+		phase.Phase{Name: "role", Run: b.chooseRole},
+		phase.Phase{Name: "cluster", Run: b.cluster},
+	)
+	serving := make(chan error, 1)
+	go func() { serving <- status.Serve(ctx, status.Socket, b.Status) }()
+	go b.watch(ctx)
+
+	if err := b.sequence.Run(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		b.tell("failed: " + err.Error())
+	} else {
+		b.mu.Lock()
+		b.ready = true
+		b.mu.Unlock()
+		b.Log.Info(fmt.Sprintf("node %s (%s) is Ready as %s", b.nodeName, b.address, b.role))
+		b.tell("node " + b.nodeName + " is Ready")
+		if err := b.Notifier.Ready(); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-serving:
+		return err
+	}
+}
+
+// early brings the machine to what the cloud-config says, without the network.
+func (b *Boot) early(ctx context.Context) error {
+	loaded, err := config.Load(ctx, b.Log, b.Sources...)
+	var problems configschema.Problems
+	if errors.As(err, &problems) {
+		b.mu.Lock()
+		b.problems = problems
+		b.mu.Unlock()
+		for _, line := range config.Console(problems) {
+			b.Log.Error(line)
+		}
+		return fmt.Errorf("the cloud-config has %d problem(s); nothing of it was applied and Kubernetes was not started", len(problems))
+	}
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.loaded = loaded
+	b.mu.Unlock()
+	b.Log.Info("cloud-config is valid", "source", loaded.Document.Source, "instance-id", loaded.Document.InstanceID)
+	for _, stage := range apply.Stages() {
+		started := time.Now()
+		if err := stage.Run(ctx, b.Machine, loaded); err != nil {
+			return fmt.Errorf("apply %s: %w", stage.Name, err)
+		}
+		b.Log.Debug("applied "+stage.Name, "took", time.Since(started))
+	}
+	return nil
+}
+
+// network waits until this machine has an address.
+func (b *Boot) network(ctx context.Context) error {
+	address, err := nodeaddr.Wait(ctx, b.loaded.Config.Skerry.Cluster, b.Log)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.address = address
+	b.mu.Unlock()
+	b.Log.Info("network is up", "address", address)
+	return nil
+}
+
+// chooseRole decides between server and agent, writes down what their
+// processes need to know, and starts containerd.
+func (b *Boot) chooseRole(ctx context.Context) error {
+	role := b.loaded.Config.Skerry.EffectiveRole()
+	cluster := b.loaded.Config.Skerry.Cluster
+	cluster.NodeIP = []string{b.address.String()}
+	if cluster.NodeName == "" {
+		cluster.NodeName = b.loaded.Hostname
+	}
+	b.mu.Lock()
+	b.role, b.nodeName = role, cluster.NodeName
+	b.mu.Unlock()
+	if err := identity.EnsureNodePassword(identity.PasswordFile); err != nil {
+		return err
+	}
+	data, err := configschema.EncodeCluster(&cluster)
+	if err != nil {
+		return fmt.Errorf("encode cluster configuration: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(ClusterFile), 0o755); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(ClusterFile, data, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", ClusterFile, err)
+	}
+	b.Log.Info("this machine is a Kubernetes "+string(role), "node", cluster.NodeName)
+	if err := b.start(ctx, unit.Containerd); err != nil {
+		return err
+	}
+	// Images are imported beside everything else: a node that has them already
+	// must not wait, and one that has not starts its pods as each arrives.
+	return b.start(ctx, unit.Images)
+}
+
+// cluster starts Kubernetes and waits until this node is Ready in it. On a
+// server the node is started at once, too: it waits for the supervisor itself,
+// and its start overlaps with that of the control plane.
+func (b *Boot) cluster(ctx context.Context) error {
+	if b.role == configschema.RoleServer {
+		if err := b.start(ctx, unit.Control); err != nil {
+			return err
+		}
+	}
+	if err := b.start(ctx, unit.Node); err != nil {
+		return err
+	}
+	if b.role == configschema.RoleServer {
+		if err := unit.WaitActive(ctx, b.Units, unit.Control, b.Log); err != nil {
+			return err
+		}
+		b.Log.Info("the Kubernetes API is ready")
+	}
+	return unit.WaitActive(ctx, b.Units, unit.Node, b.Log)
+}
+
+func (b *Boot) start(ctx context.Context, name string) error {
+	if err := unit.Start(ctx, b.Units, name); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.started = append(b.started, name)
+	return nil
+}
+
+// watch feeds the watchdog, and logs when a unit of a Ready node stops or
+// starts to run.
+func (b *Boot) watch(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	down := map[string]bool{}
+	for {
+		if err := b.Notifier.Alive(); err != nil {
+			b.Log.Warn("feed the watchdog", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		b.mu.Lock()
+		ready := b.ready
+		b.mu.Unlock()
+		if !ready {
+			continue // WaitActive tells what happens
+		}
+		for _, s := range b.unitStatus(ctx) {
+			// The import of images is done when it has ended.
+			isDown := s.Active != "active" && s.Name != unit.Images
+			if isDown != down[s.Name] {
+				b.Log.Warn("unit is "+s.Active, "unit", s.Name, "says", s.Text, "restarts", s.Restarts)
+			}
+			down[s.Name] = isDown
+		}
+	}
+}
+
+func (b *Boot) unitStatus(ctx context.Context) []unit.Status {
+	b.mu.Lock()
+	names := append([]string(nil), b.started...)
+	b.mu.Unlock()
+	var out []unit.Status
+	for _, name := range names {
+		s, err := unit.Get(ctx, b.Units, name)
+		if err != nil {
+			s = unit.Status{Name: name, Active: "unknown", Text: err.Error()}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Status returns the state of this machine.
+func (b *Boot) Status(ctx context.Context) status.Machine {
+	units := b.unitStatus(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := status.Machine{
+		Version:    version.Skerry,
+		Kubernetes: version.Kubernetes,
+		Node:       b.nodeName,
+		Role:       string(b.role),
+		Phases:     b.sequence.Reports(),
+		Units:      units,
+		Ready:      b.ready,
+	}
+	if b.address != nil {
+		m.Address = b.address.String()
+	}
+	if b.loaded != nil {
+		m.Config = b.loaded.Document.Source
+	}
+	for _, p := range b.problems {
+		m.Problems = append(m.Problems, p.String())
+	}
+	for _, s := range units {
+		if s.Active != "active" && s.Name != unit.Images {
+			m.Ready = false
+		}
+	}
+	return m
+}
+
+func (b *Boot) tell(line string) {
+	if err := b.Notifier.Status(line); err != nil {
+		b.Log.Warn("report status", "error", err)
+	}
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/skerry-os/skerry/daemon/phase"
+	"github.com/skerry-os/skerry/daemon/status"
+)
+
+func run(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = Run(append([]string{"skerry"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		code int
+		says string // on standard error
+	}{
+		{[]string{"version"}, ExitOK, ""},
+		{[]string{"nonsense"}, ExitUsage, "unknown command"},
+		{[]string{"version", "--nonsense"}, ExitUsage, "unknown flag"},
+		{[]string{"version", "-o", "xml"}, ExitFailed, "none of text, json, yaml"},
+		{[]string{"status", "--socket", "/nonexistent/socket"}, ExitFailed, "is skerry.service running"},
+		{[]string{"config", "validate", "/nonexistent/file"}, ExitFailed, "/nonexistent/file"},
+	} {
+		code, _, stderr := run(tt.args...)
+		if code != tt.code || !strings.Contains(stderr, tt.says) {
+			t.Errorf("skerry %s: exit code %d, %q; want %d, %q", strings.Join(tt.args, " "), code, stderr, tt.code, tt.says)
+		}
+	}
+}
+
+// serve answers as the daemon would until the test ends.
+func serve(t *testing.T, m status.Machine) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "status.sock")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- status.Serve(ctx, socket, func(context.Context) status.Machine { return m }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := status.Get(ctx, socket); err == nil {
+			return socket
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	m := status.Machine{Version: "0.1.0", Node: "server-1", Role: "server",
+		Phases:   []phase.Report{{Name: "early", State: phase.Failed, Seconds: 0.2, Error: "2 problems"}},
+		Problems: []string{"user-data:3:1: skery: unknown key"}}
+	socket := serve(t, m)
+
+	code, text, _ := run("status", "--socket", socket)
+	if code != ExitNotReady {
+		t.Errorf("exit code %d for a node that is not Ready, want %d", code, ExitNotReady)
+	}
+	for _, want := range []string{"server-1", "early", "failed", "2 problems", "user-data:3:1: skery: unknown key"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("status does not show %q:\n%s", want, text)
+		}
+	}
+	for format, decode := range map[string]func([]byte, any) error{"json": json.Unmarshal, "yaml": yaml.Unmarshal} {
+		_, out, _ := run("status", "--socket", socket, "-o", format)
+		var got status.Machine
+		if err := decode([]byte(out), &got); err != nil {
+			t.Errorf("-o %s: %v", format, err)
+		}
+		if got.Node != m.Node || len(got.Problems) != 1 || got.Phases[0].State != phase.Failed {
+			t.Errorf("-o %s gives %+v, want %+v", format, got, m)
+		}
+	}
+
+	m.Ready = true
+	if code, _, stderr := run("status", "--socket", serve(t, m)); code != ExitOK {
+		t.Errorf("exit code %d (%s) for a Ready node", code, stderr)
+	}
+}

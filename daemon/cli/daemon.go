@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-os/skerry/daemon/apply"
+	"github.com/skerry-os/skerry/daemon/boot"
+	"github.com/skerry-os/skerry/daemon/notify"
+	"github.com/skerry-os/skerry/daemon/source"
+)
+
+func daemonCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "daemon",
+		Short: "Bring this machine to what its cloud-config says (systemd runs this)",
+		Long: `Read the cloud-config, apply it, choose server or agent, start Kubernetes through
+systemd, and watch over it. systemd runs this as skerry.service; it needs root and
+systemd.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(newLineHandler(cmd.OutOrStdout()))
+			notifier, err := notify.Take()
+			if err != nil {
+				return failed(err)
+			}
+			units, err := dbus.NewSystemConnectionContext(cmd.Context())
+			if err != nil {
+				return failed(fmt.Errorf("connect to systemd: %w", err))
+			}
+			defer units.Close()
+			b := &boot.Boot{
+				Units:    units,
+				Notifier: notifier,
+				Sources:  source.Default(log),
+				Machine:  apply.NewMachine(log),
+				Log:      log,
+			}
+			return failed(b.Run(cmd.Context()))
+		},
+	}
+}

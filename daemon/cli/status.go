@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skerry-os/skerry/daemon/status"
+)
+
+func statusCommand() *cobra.Command {
+	var (
+		out    output
+		socket string
+		wait   time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the boot went and whether the node is Ready",
+		Long: `Show how the boot went, phase by phase, the units Skerry runs, and whether the
+node is Ready in its cluster.
+
+` + exitCodes,
+		Example: `  skerry status
+  skerry status --wait 5m     # return when the node is Ready
+  skerry status -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			deadline := time.Now().Add(wait)
+			for {
+				m, err := status.Get(cmd.Context(), socket)
+				if (err != nil || !m.Ready) && time.Now().Before(deadline) {
+					select {
+					case <-cmd.Context().Done():
+						return failed(cmd.Context().Err())
+					case <-time.After(time.Second):
+					}
+					continue
+				}
+				if err != nil {
+					return failed(fmt.Errorf("%w; is skerry.service running, and are you root?", err))
+				}
+				if err := out.print(cmd.OutOrStdout(), m, func() string { return statusText(m) }); err != nil {
+					return failed(err)
+				}
+				if !m.Ready {
+					return &exitError{code: ExitNotReady, err: errors.New("the node is not Ready")}
+				}
+				return nil
+			}
+		},
+	}
+	out.flag(cmd)
+	cmd.Flags().StringVar(&socket, "socket", status.Socket, "ask the daemon on this socket")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait this long for the node to be Ready, for example 5m")
+	return cmd
+}
+
+func statusText(m status.Machine) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "Skerry\t%s\nKubernetes\t%s\n", m.Version, m.Kubernetes)
+	for _, row := range [][2]string{{"Node", m.Node}, {"Address", m.Address}, {"Role", m.Role}, {"Config", m.Config}} {
+		if row[1] != "" {
+			fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+		}
+	}
+	fmt.Fprintf(w, "Ready\t%t\n\nPHASE\tSTATE\tSECONDS\t\n", m.Ready)
+	for _, p := range m.Phases {
+		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", p.Name, p.State, p.Seconds, p.Error)
+	}
+	if len(m.Units) > 0 {
+		fmt.Fprintf(w, "\nUNIT\tACTIVE\tRESTARTS\t\n")
+	}
+	for _, u := range m.Units {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", u.Name, u.Active, u.Restarts, u.Text)
+	}
+	w.Flush()
+	for _, p := range m.Problems {
+		fmt.Fprintf(&b, "\nproblem: %s", p)
+	}
+	if len(m.Problems) > 0 {
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

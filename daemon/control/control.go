@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package control runs a server's control plane in one process: the datastore,
+// kube-apiserver, kube-controller-manager, kube-scheduler, the supervisor API
+// and the add-on controller.
+//
+// It calls the exported functions of unforked Kubernetes instead of its cobra
+// commands, because each of those commands installs the process's signal
+// handler and may be built only once. Nothing here may link the kubelet: the
+// CSI plugin keeps a global that the kubelet and the controller-manager
+// overwrite for each other.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/addons"
+	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/supervisor"
+	"github.com/skerry-os/skerry/daemon/token"
+)
+
+// Ports of a server. K3s' node contract fixes 6443; the others listen on the
+// loopback only.
+const (
+	apiserverPort         = 6444
+	controllerManagerPort = 10257
+	schedulerPort         = 10259
+)
+
+// readyTimeout bounds the wait for a kube-apiserver that does not answer. It is
+// long because a datastore may first have to replay or migrate a large log.
+const readyTimeout = 10 * time.Minute
+
+// Options say which cluster to serve and who this server is.
+type Options struct {
+	Cluster configschema.Cluster // with defaults applied
+	// NodeName and NodeIP name this machine in certificates, and NodeIP is what
+	// kube-apiserver advertises.
+	NodeName string
+	NodeIP   net.IP
+	// Manifests is the directory of the add-ons shipped with the image.
+	Manifests string
+	// NodePasswordFile is this machine's own node password: it lets the server
+	// admit its own node before kube-apiserver answers.
+	NodePasswordFile string
+	// Ready is called once, when kube-apiserver answers and the controllers run.
+	Ready func()
+	Log   *slog.Logger
+}
+
+// Run serves the control plane until ctx ends or one component returns. A
+// component that returns ends the process: systemd starts it again, clean.
+func Run(ctx context.Context, opts Options) error {
+	layout := newLayout(opts.Cluster)
+	if err := layout.create(); err != nil {
+		return err
+	}
+	serviceIP, err := configschema.AddressAt(opts.Cluster.ServiceCIDR[0], 1)
+	if err != nil {
+		return fmt.Errorf("service-cidr: %w", err)
+	}
+	bundle, err := pki.Ensure(layout.server, pki.Options{
+		NodeName:      opts.NodeName,
+		NodeIPs:       []net.IP{opts.NodeIP},
+		TLSSANs:       opts.Cluster.TLSSAN,
+		ServiceIP:     serviceIP.AsSlice(),
+		ClusterDomain: opts.Cluster.ClusterDomain,
+		Now:           time.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare certificates in %s: %w", layout.tls, err)
+	}
+	tokens, err := token.Ensure(layout.server, token.Options{
+		Token:      opts.Cluster.Token.Reveal(),
+		AgentToken: opts.Cluster.AgentToken.Reveal(),
+		CABundle:   bundle.ServerCAPEM(),
+	})
+	if err != nil {
+		return fmt.Errorf("prepare tokens in %s: %w", layout.server, err)
+	}
+	if err := bundle.WriteKubeconfigs(apiserverPort); err != nil {
+		return err
+	}
+	if err := bundle.WriteAdminKubeconfig(opts.Cluster.WriteKubeconfig, opts.Cluster.HTTPSListenPort, opts.Cluster.WriteKubeconfigMode.FileMode()); err != nil {
+		return err
+	}
+
+	sup, err := supervisor.New(supervisor.Config{
+		Cluster:          opts.Cluster,
+		Bundle:           bundle,
+		Tokens:           tokens,
+		NodeName:         opts.NodeName,
+		NodePasswordFile: opts.NodePasswordFile,
+		DataDir:          layout.server,
+		Log:              opts.Log.With("component", "supervisor"),
+	})
+	if err != nil {
+		return err
+	}
+	components, err := newComponents(opts, layout, bundle)
+	if err != nil {
+		return err
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	run := func(name string, fn func(context.Context) error) {
+		group.Go(func() error {
+			err := fn(ctx)
+			if ctx.Err() != nil {
+				return nil // asked to stop, or another component failed first
+			}
+			if err == nil {
+				err = errors.New("returned without being asked to")
+			}
+			return fmt.Errorf("%s: %w", name, err)
+		})
+	}
+
+	run("supervisor", func(ctx context.Context) error {
+		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))
+	})
+	if err := startDatastore(ctx, opts.Cluster, layout, opts.Log); err != nil {
+		return err
+	}
+	apiserver, err := newAPIServer(ctx, components.apiserver, opts.Cluster.HTTPSListenPort)
+	if err != nil {
+		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	run("kube-apiserver", apiserver.run)
+
+	client, err := kubernetes.NewForConfig(apiserver.loopback())
+	if err != nil {
+		return err
+	}
+	run("controllers", func(ctx context.Context) error {
+		started := time.Now()
+		if err := waitReady(ctx, client); err != nil {
+			return err
+		}
+		opts.Log.Info("kube-apiserver is ready", "took", time.Since(started).Round(time.Millisecond))
+		sup.SetAPIServer(apiserver.handler(), client)
+		run("kube-controller-manager", components.controllerManager)
+		run("kube-scheduler", components.scheduler)
+		run("add-ons", func(ctx context.Context) error {
+			return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback()))
+		})
+		run("node roles", func(ctx context.Context) error {
+			return labelControlPlane(ctx, client, opts.NodeName, opts.Log)
+		})
+		opts.Ready()
+		<-ctx.Done()
+		return nil
+	})
+	return group.Wait()
+}
+
+func addonOptions(opts Options, layout layout, config *rest.Config) addons.Options {
+	return addons.Options{
+		Config:  config,
+		Sources: []addons.Source{{Dir: opts.Manifests, Template: true}, {Dir: layout.manifests}},
+		Vars: map[string]string{
+			"CLUSTER_DNS":                opts.Cluster.ClusterDNS[0],
+			"CLUSTER_DOMAIN":             opts.Cluster.ClusterDomain,
+			"DEFAULT_LOCAL_STORAGE_PATH": filepath.Join(opts.Cluster.DataDir, "storage"),
+		},
+		Disable: opts.Cluster.Disable,
+		Log:     opts.Log.With("component", "add-ons"),
+	}
+}
+
+// layout names the directories of a server, K3s' contract.
+type layout struct {
+	server    string // S, /var/lib/rancher/k3s/server
+	tls       string
+	cred      string
+	etc       string
+	db        string
+	manifests string
+	socket    string // kine
+}
+
+func newLayout(c configschema.Cluster) layout {
+	s := filepath.Join(c.DataDir, "server")
+	return layout{
+		server:    s,
+		tls:       filepath.Join(s, "tls"),
+		cred:      filepath.Join(s, "cred"),
+		etc:       filepath.Join(s, "etc"),
+		db:        filepath.Join(s, "db"),
+		manifests: filepath.Join(s, "manifests"),
+		socket:    filepath.Join(s, "kine.sock"),
+	}
+}
+
+func (l layout) create() error {
+	for _, dir := range []string{l.server, l.tls, l.cred, l.etc, l.db, l.manifests} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("create server directory: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command skerry-initrd prepares the root file system in the initrd: after the
+// root is mounted and systemd-repart has made or grown the partitions, and
+// before systemd moves to the root. It mounts STATE and DATA, lays a tmpfs over
+// the image's read-only /etc, and binds what must outlive a boot into it.
+//
+// Every step is idempotent, and prints one line. The first that fails ends the
+// program with an error that names it: the machine must not go on with half of
+// its identity. The program has to stay small, since it is in the initrd of
+// every image: the standard library, x/sys and renameio only.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	r := root{mounter: kernel{}, check: fsck, out: os.Stdout}
+	flag.StringVar(&r.dir, "sysroot", "/sysroot", "where the root file system is mounted")
+	flag.StringVar(&r.run, "run", "/run/skerry", "folder on a tmpfs that lives on after the initrd")
+	flag.StringVar(&r.stateDevice, "state", "/dev/disk/by-partlabel/skerry-state", "partition of the machine's identity")
+	flag.StringVar(&r.dataDevice, "data", "/dev/disk/by-partlabel/skerry-data", "partition of /var")
+	timeout := flag.Duration("timeout", 90*time.Second, "how long to wait for the partitions to appear")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	if err := r.prepare(ctx, steps()); err != nil {
+		fmt.Fprintln(os.Stderr, "skerry-initrd:", err)
+		os.Exit(1)
+	}
+}

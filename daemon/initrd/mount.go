@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mounter mounts file systems. Tests put their own in its place.
+type mounter interface {
+	// mounted says whether something is mounted on a path.
+	mounted(path string) (bool, error)
+	mount(source, target, fstype string, flags uintptr, options string) error
+}
+
+// kernel is the mounter that mounts.
+type kernel struct{}
+
+func (kernel) mounted(path string) (bool, error) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	return findMount(file, path)
+}
+
+func (kernel) mount(source, target, fstype string, flags uintptr, options string) error {
+	if err := unix.Mount(source, target, fstype, flags, options); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", source, target, err)
+	}
+	return nil
+}
+
+// findMount looks for a mount point in proc_pid_mountinfo(5), whose fifth field
+// it is, with blanks and backslashes in octal.
+func findMount(mountinfo io.Reader, path string) (bool, error) {
+	path = filepath.Clean(path)
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	lines := bufio.NewScanner(mountinfo)
+	lines.Buffer(nil, 1<<20) // the options of an overlay can be long
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) > 4 && unescape.Replace(fields[4]) == path {
+			return true, nil
+		}
+	}
+	return false, lines.Err()
+}
+
+// fsck replays the journal of a file system and repairs what can be repaired
+// without asking. It fails when damage is left that a person has to look at.
+func fsck(ctx context.Context, device string) error {
+	cmd := exec.CommandContext(ctx, "/usr/sbin/fsck.ext4", "-p", device)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 {
+		return nil // damage was repaired
+	}
+	if err != nil {
+		return fmt.Errorf("check %s: %w; to repair it by hand: fsck.ext4 %s", device, err, device)
+	}
+	return nil
+}

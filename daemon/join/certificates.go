@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package join
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+
+	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
+	"github.com/skerry-os/skerry/daemon/supervisor/api"
+)
+
+const fileMode = 0o600
+
+func (j *joiner) fetchAuthorities(ctx context.Context, s *session) error {
+	for path, file := range map[string]string{
+		api.PathClientCA: j.files.ClientCA,
+		api.PathServerCA: j.files.ServerCA,
+	} {
+		data, err := s.authenticated(ctx, http.MethodGet, path, nil, nil)
+		if err != nil {
+			return err
+		}
+		if block, _ := pem.Decode(data); block == nil || block.Type != "CERTIFICATE" {
+			return fmt.Errorf("%w: %s: no certificate in it", errAnswer, path)
+		}
+		if err := atomicfile.WriteIfChanged(file, data, fileMode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// requestCertificates has all certificates signed before it writes the first, so
+// that a node refused half way keeps the set it has.
+func (j *joiner) requestCertificates(ctx context.Context, s *session) error {
+	node := http.Header{}
+	node.Set(api.HeaderNodeName, j.NodeName)
+	node.Set(api.HeaderNodePassword, j.NodePassword)
+	node.Set(api.HeaderNodeIP, api.FormatNodeIPs(j.NodeIPs))
+
+	requests := []struct {
+		path   string
+		pair   Pair
+		header http.Header
+		cert   []byte
+	}{
+		{path: api.PathServingKubelet, pair: j.files.ServingKubelet, header: node},
+		{path: api.PathClientKubelet, pair: j.files.ClientKubelet, header: node},
+		{path: api.PathClientKubeProxy, pair: j.files.ClientKubeProxy},
+		{path: api.PathClientControllers, pair: j.files.ClientController},
+	}
+	for i := range requests {
+		r := &requests[i]
+		key, err := pki.EnsureKey(r.pair.Key)
+		if err != nil {
+			return err
+		}
+		csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+		if err != nil {
+			return fmt.Errorf("make certificate request: %w", err)
+		}
+		if r.cert, err = s.authenticated(ctx, http.MethodPost, r.path, r.header, csr); err != nil {
+			return err
+		}
+		if err := checkPair(r.cert, key); err != nil {
+			return fmt.Errorf("%w: %s: %w", errAnswer, r.path, err)
+		}
+	}
+	for _, r := range requests {
+		if err := atomicfile.Write(r.pair.Cert, r.cert, fileMode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPair refuses an answer that isn't a certificate for key: written down, it
+// would stop the kubelet with an error that says nothing of its origin.
+func checkPair(cert []byte, key crypto.Signer) error {
+	block, _ := pem.Decode(cert)
+	if block == nil {
+		return fmt.Errorf("no certificate in %d bytes", len(cert))
+	}
+	parsed, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return err
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(parsed.RawSubjectPublicKeyInfo, public) {
+		return fmt.Errorf("certificate of %s is for another key", parsed.Subject)
+	}
+	return nil
+}
+
+// writeKubeconfigs names the files, not their content: what is renewed is read
+// again by its users.
+func (j *joiner) writeKubeconfigs(context.Context, *session) error {
+	for file, pair := range map[string]Pair{
+		j.files.KubeletKubeconfig:    j.files.ClientKubelet,
+		j.files.KubeProxyKubeconfig:  j.files.ClientKubeProxy,
+		j.files.ControllerKubeconfig: j.files.ClientController,
+	} {
+		k := pki.Kubeconfig{
+			Server: j.APIServer, CAFile: j.files.ServerCA, CertFile: pair.Cert, KeyFile: pair.Key, Name: "local",
+		}
+		if err := k.Write(file, fileMode); err != nil {
+			return err
+		}
+	}
+	return nil
+}

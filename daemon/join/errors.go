@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package join
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Why a server didn't let this node in. All but ErrConfig may pass, so Join
+// tries again.
+var (
+	// ErrConfig: what the user gave can't work with any server.
+	ErrConfig = errors.New("bad join configuration")
+	// ErrUnreachable: there was no answer.
+	ErrUnreachable = errors.New("unreachable")
+	// ErrUntrusted: who answers doesn't hold a certificate of the CA it names.
+	ErrUntrusted = errors.New("certificate isn't signed by the server's own CA")
+	// ErrCAHash: who answers isn't the server the token was made by.
+	ErrCAHash = errors.New("CA doesn't match the token's hash")
+	// ErrToken: 401.
+	ErrToken = errors.New("token refused")
+	// ErrNodePassword: 403 on a node's certificates.
+	ErrNodePassword = errors.New("node password rejected")
+	// ErrStarting: 503.
+	ErrStarting = errors.New("server is starting")
+	// ErrBusy: 429.
+	ErrBusy = errors.New("server is busy")
+	// ErrTokenFile: on a server, its own control plane hasn't made the token yet.
+	ErrTokenFile = errors.New("token file not readable")
+	// errAnswer: anything else.
+	errAnswer = errors.New("unexpected answer")
+)
+
+// kinds are the sentinels by which failures are told apart; what is none of them
+// is errAnswer.
+var kinds = []error{
+	ErrUnreachable, ErrUntrusted, ErrCAHash, ErrToken, ErrNodePassword, ErrStarting, ErrBusy, ErrTokenFile,
+}
+
+func kindOf(err error) error {
+	for _, kind := range kinds {
+		if errors.Is(err, kind) {
+			return kind
+		}
+	}
+	return errAnswer
+}
+
+// explain says what went wrong and what to do, in one line. The line about node
+// passwords is K3s', for which users search.
+func explain(server string, err error, retry time.Duration) string {
+	var what string
+	switch kindOf(err) {
+	case ErrUnreachable:
+		what = fmt.Sprintf("cannot reach server %s: %v", server, cause(err))
+	case ErrUntrusted:
+		what = fmt.Sprintf("server %s is not trusted: %v", server, cause(err))
+	case ErrCAHash:
+		what = fmt.Sprintf("server %s has another CA than the one skerry.cluster.token was made by; refusing to join it: check skerry.cluster.server and skerry.cluster.token", server)
+	case ErrToken:
+		what = fmt.Sprintf("server %s refused the token: check skerry.cluster.token; nothing was changed", server)
+	case ErrNodePassword:
+		what = "Node password rejected, duplicate hostname or contents of '/etc/rancher/node/password' may not match server node-passwd entry, try enabling a unique node name with the --with-node-id flag"
+	case ErrStarting:
+		what = fmt.Sprintf("server %s is starting", server)
+	case ErrBusy:
+		what = fmt.Sprintf("server %s is busy with other nodes", server)
+	case ErrTokenFile:
+		what = fmt.Sprintf("waiting for this server's own token: %v", cause(err))
+	default:
+		what = fmt.Sprintf("joining server %s failed: %v", server, err)
+	}
+	return fmt.Sprintf("%s; trying again in %s", what, retry.Round(time.Second))
+}
+
+// kindError gives err a kind without putting the kind into its text.
+type kindError struct {
+	kind error
+	err  error
+}
+
+func (e *kindError) Error() string   { return e.kind.Error() + ": " + e.err.Error() }
+func (e *kindError) Unwrap() []error { return []error{e.kind, e.err} }
+
+// cause returns what lies below the kind of err.
+func cause(err error) error {
+	var k *kindError
+	if errors.As(err, &k) {
+		return k.err
+	}
+	return err
+}

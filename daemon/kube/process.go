@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/component-base/version"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/control"
+	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/node"
+	"github.com/skerry-os/skerry/daemon/nodeaddr"
+	"github.com/skerry-os/skerry/daemon/notify"
+)
+
+const (
+	defaultConfig    = "/etc/rancher/k3s/config.yaml"
+	shippedManifests = "/usr/share/skerry/manifests"
+)
+
+// process is what control and node have in common: who this machine is.
+type process struct {
+	configFile string
+	cluster    configschema.Cluster
+	nodeName   string
+	nodeIP     net.IP
+	notifier   *notify.Notifier
+	log        *slog.Logger
+}
+
+func (p *process) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&p.configFile, "config", "c", defaultConfig, "read K3s' `config.yaml` keys from this file")
+}
+
+// start reads the configuration and finds out name and address.
+func (p *process) start(ctx context.Context) error {
+	p.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	notifier, err := notify.Take()
+	if err != nil {
+		return err
+	}
+	p.notifier = notifier
+	data, err := os.ReadFile(p.configFile)
+	if err != nil {
+		return fmt.Errorf("read cluster configuration: %w", err)
+	}
+	cluster, problems := configschema.ParseCluster(p.configFile, data)
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	if p.cluster, err = cluster.WithDefaults(); err != nil {
+		return err
+	}
+	if p.nodeName, err = nodeName(p.cluster); err != nil {
+		return err
+	}
+	p.status("waiting for the network")
+	if p.nodeIP, err = nodeaddr.Wait(ctx, p.cluster, p.log); err != nil {
+		return fmt.Errorf("find this machine's address: %w", err)
+	}
+	p.log.Info("starting", "version", version.Get().GitVersion, "node", p.nodeName, "address", p.nodeIP)
+	return nil
+}
+
+// status tells systemd and the journal what the process is doing.
+func (p *process) status(line string) {
+	p.log.Info(line)
+	if err := p.notifier.Status(line); err != nil {
+		p.log.Warn("report status", "error", err)
+	}
+}
+
+func (p *process) ready() {
+	if err := p.notifier.Ready(); err != nil {
+		p.log.Error("report ready", "error", err)
+	}
+}
+
+// nodeName returns the name this machine registers: node-name, or the host's
+// name, in lower case as Kubernetes demands.
+func nodeName(c configschema.Cluster) (string, error) {
+	name := c.NodeName
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return "", fmt.Errorf("read the host's name: %w", err)
+		}
+		name = host
+	}
+	return strings.ToLower(name), nil
+}
+
+func controlCommand() *cobra.Command {
+	var p process
+	cmd := &cobra.Command{
+		Use:   "control",
+		Short: "Run the control plane: datastore, kube-apiserver, controllers, supervisor",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			if err := p.start(ctx); err != nil {
+				return err
+			}
+			return control.Run(ctx, control.Options{
+				Cluster:          p.cluster,
+				NodeName:         p.nodeName,
+				NodeIP:           p.nodeIP,
+				Manifests:        shippedManifests,
+				NodePasswordFile: identity.PasswordFile,
+				Ready:            p.ready,
+				Log:              p.log,
+			})
+		},
+	}
+	p.flags(cmd)
+	return cmd
+}
+
+func nodeCommand() *cobra.Command {
+	var p process
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Run the node: registration, tunnel, kubelet, kube-proxy, pod network",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// The kubelet handles SIGINT and SIGTERM itself once it runs; until
+			// then they end the process, which has nothing to save.
+			ctx := cmd.Context()
+			if err := p.start(ctx); err != nil {
+				return err
+			}
+			password, err := identity.NodePassword(identity.PasswordFile)
+			if err != nil {
+				return err
+			}
+			return node.Run(ctx, node.Options{
+				Cluster:      p.cluster,
+				Server:       p.cluster.Server == "",
+				NodeName:     p.nodeName,
+				NodeIP:       p.nodeIP,
+				NodePassword: password,
+				Status:       p.status,
+				Ready:        p.ready,
+				Log:          p.log,
+			})
+		},
+	}
+	p.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/flannel-io/flannel/pkg/backend"
+	_ "github.com/flannel-io/flannel/pkg/backend/hostgw" // registers itself
+	_ "github.com/flannel-io/flannel/pkg/backend/vxlan"  // registers itself
+	"github.com/flannel-io/flannel/pkg/ip"
+	"github.com/flannel-io/flannel/pkg/ipmatch"
+	"github.com/flannel-io/flannel/pkg/subnet/kube"
+	"github.com/flannel-io/flannel/pkg/trafficmngr/nftables"
+	"github.com/google/renameio/v2"
+	"github.com/vishvananda/netlink"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+const (
+	flannelAnnotations = "flannel.alpha.coreos.com"
+	flannelSubnetFile  = "/run/flannel/subnet.env"
+	flannelDevice      = "flannel.1"
+	// rulesResync is flannel's own default period, in seconds.
+	rulesResync = 5
+)
+
+// runFlannel connects this node's pods with those of the other nodes, and then
+// writes the CNI configuration: the kubelet reports the network as ready only
+// once it really is.
+func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths) error {
+	if err := dropStaleCNI(p.cniConfig()); err != nil {
+		return err
+	}
+	kubeconfig := p.agent("k3scontroller.kubeconfig")
+	if err := waitPodCIDR(ctx, kubeconfig, opts.NodeName); err != nil {
+		return err
+	}
+	netconf, err := json.Marshal(map[string]any{
+		"Network":        config.podCIDRs[0],
+		"EnableIPv4":     true,
+		"EnableNFTables": true,
+		"Backend":        map[string]string{"Type": config.flannelBackend},
+	})
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(p.flannelConfig(), netconf, 0o644); err != nil {
+		return fmt.Errorf("write flannel configuration: %w", err)
+	}
+	// flannel takes the node's name from the environment only.
+	if err := os.Setenv("NODE_NAME", opts.NodeName); err != nil {
+		return err
+	}
+	subnets, err := kube.NewSubnetManager(ctx, "", kubeconfig, flannelAnnotations, p.flannelConfig(), false)
+	if err != nil {
+		return fmt.Errorf("subnet manager: %w", err)
+	}
+	network, err := subnets.GetNetworkConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("read network configuration: %w", err)
+	}
+	iface, err := externalInterface(opts, config)
+	if err != nil {
+		return err
+	}
+	be, err := backend.NewManager(ctx, subnets, iface).GetBackend(network.BackendType)
+	if err != nil {
+		return fmt.Errorf("flannel-backend %s: %w", network.BackendType, err)
+	}
+	var wg sync.WaitGroup
+	lease, err := be.RegisterNetwork(ctx, &wg, network)
+	if err != nil {
+		return fmt.Errorf("register network: %w", err)
+	}
+	rules := &nftables.NFTablesManager{}
+	if err := rules.Init(ctx); err != nil {
+		return fmt.Errorf("set up nftables: %w", err)
+	}
+	err = rules.SetupAndEnsureMasqRules(ctx, network.Network, ip.IP4Net{}, ip.IP4Net{},
+		network.IPv6Network, ip.IP6Net{}, ip.IP6Net{}, lease.Lease(), rulesResync, false)
+	if err != nil {
+		return fmt.Errorf("set up masquerading: %w", err)
+	}
+	rules.SetupAndEnsureForwardRules(ctx, network.Network, network.IPv6Network, rulesResync)
+	if err := subnets.HandleSubnetFile(flannelSubnetFile, network, true, lease.Lease().Subnet, lease.Lease().IPv6Subnet, lease.MTU()); err != nil {
+		return fmt.Errorf("write %s: %w", flannelSubnetFile, err)
+	}
+	if err := writeCNI(p.cniConfig(), lease.Lease().Subnet.String(), config.podCIDRs, lease.MTU()); err != nil {
+		return err
+	}
+	opts.Log.Info("pod network is up", "backend", network.BackendType, "subnet", lease.Lease().Subnet.String(), "interface", iface.IfaceName)
+	lease.Run(ctx)
+	wg.Wait()
+	return ctx.Err()
+}
+
+// externalInterface returns the interface that carries the traffic between
+// nodes: flannel-iface, or the one that has the node's address.
+func externalInterface(opts Options, config clusterConfig) (*backend.ExternalInterface, error) {
+	name := opts.Cluster.FlannelIface
+	if name == "" {
+		name = opts.NodeIP.String()
+	}
+	stack, err := ipmatch.GetIPFamily(true, false)
+	if err != nil {
+		return nil, err
+	}
+	iface, err := ipmatch.LookupExtIface(name, "", "", stack, ipmatch.PublicIPOpts{PublicIP: opts.NodeIP.String()})
+	if err != nil {
+		return nil, fmt.Errorf("find the interface of %s for the pod network: %w", name, err)
+	}
+	return iface, nil
+}
+
+// waitPodCIDR waits until the controller-manager gave the node its pod range.
+func waitPodCIDR(ctx context.Context, kubeconfig, node string) error {
+	client, err := clientFor(kubeconfig)
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		n, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+		return err == nil && n.Spec.PodCIDR != "", nil
+	})
+}
+
+// dropStaleCNI removes a CNI configuration of before the last boot: with it the
+// kubelet would start pods before flannel's interface exists.
+func dropStaleCNI(path string) error {
+	var notFound netlink.LinkNotFoundError
+	if _, err := netlink.LinkByName(flannelDevice); !errors.As(err, &notFound) {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove stale CNI configuration: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubeletconfig "k8s.io/kubelet/config/v1beta1"
+	kubeletapp "k8s.io/kubernetes/cmd/kubelet/app"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+)
+
+// resolvedUpstream lists the name servers systemd-resolved forwards to. Pods
+// can't use its stub, 127.0.0.53: that address is theirs, not the machine's.
+const resolvedUpstream = "/run/systemd/resolve/resolv.conf"
+
+// runKubelet runs the kubelet. Its command installs the process's one signal
+// handler, so nothing else of this process may.
+func runKubelet(ctx context.Context, opts Options, config clusterConfig, p paths) error {
+	if err := writeKubeletConfig(opts, config, p); err != nil {
+		return err
+	}
+	args := []string{
+		"--config-dir=" + p.kubeletConfigDir(),
+		"--kubeconfig=" + p.agent("kubelet.kubeconfig"),
+		"--hostname-override=" + opts.NodeName,
+		"--node-ip=" + opts.NodeIP.String(),
+		"--root-dir=" + kubeletRoot,
+		"--cert-dir=" + p.agent("pki"),
+	}
+	if len(opts.Cluster.NodeLabel) > 0 {
+		args = append(args, "--node-labels="+strings.Join(opts.Cluster.NodeLabel, ","))
+	}
+	for _, arg := range opts.Cluster.KubeletArg {
+		args = append(args, "--"+strings.TrimPrefix(arg, "--"))
+	}
+	cmd := kubeletapp.NewKubeletCommand(ctx)
+	cmd.SetArgs(args)
+	cmd.SilenceErrors = true
+	return cmd.ExecuteContext(ctx)
+}
+
+func writeKubeletConfig(opts Options, config clusterConfig, p paths) error {
+	kubelet, err := kubeletConfiguration(opts, config, p)
+	if err != nil {
+		return err
+	}
+	data, err := yaml.Marshal(kubelet)
+	if err != nil {
+		return fmt.Errorf("encode kubelet configuration: %w", err)
+	}
+	return renameio.WriteFile(filepath.Join(p.kubeletConfigDir(), "00-k3s-defaults.conf"), data, 0o600)
+}
+
+// kubeletConfiguration returns the defaults that a user's kubelet-arg may
+// override: the values of K3s, and where they are silent those of the CIS
+// Kubernetes benchmark.
+func kubeletConfiguration(opts Options, config clusterConfig, p paths) (*kubeletconfig.KubeletConfiguration, error) {
+	taints, err := parseTaints(opts.Cluster.NodeTaint)
+	if err != nil {
+		return nil, err
+	}
+	kubelet := &kubeletconfig.KubeletConfiguration{
+		TypeMeta: metav1.TypeMeta{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"},
+		Authentication: kubeletconfig.KubeletAuthentication{
+			Anonymous: kubeletconfig.KubeletAnonymousAuthentication{Enabled: ptr.To(false)},
+			Webhook:   kubeletconfig.KubeletWebhookAuthentication{Enabled: ptr.To(true)},
+			X509:      kubeletconfig.KubeletX509Authentication{ClientCAFile: p.agent("client-ca.crt")},
+		},
+		Authorization:            kubeletconfig.KubeletAuthorization{Mode: kubeletconfig.KubeletAuthorizationModeWebhook},
+		CgroupDriver:             "systemd",
+		ClusterDNS:               config.dns,
+		ClusterDomain:            config.domain,
+		ContainerRuntimeEndpoint: "unix://" + ContainerdSocket,
+		EvictionHard:             map[string]string{"imagefs.available": "5%", "nodefs.available": "5%", "memory.available": "100Mi"},
+		EvictionMinimumReclaim:   map[string]string{"imagefs.available": "10%", "nodefs.available": "10%"},
+		FailSwapOn:               ptr.To(false),
+		HealthzBindAddress:       "127.0.0.1",
+		PodPidsLimit:             ptr.To[int64](4096),
+		RegisterWithTaints:       taints,
+		SeccompDefault:           ptr.To(true),
+		SerializeImagePulls:      ptr.To(false),
+		// systemd-logind asks the kubelet before it powers off; pods get to
+		// save their data.
+		ShutdownGracePeriod:             metav1.Duration{Duration: 30 * time.Second},
+		ShutdownGracePeriodCriticalPods: metav1.Duration{Duration: 10 * time.Second},
+		StaticPodPath:                   p.podManifests(),
+		TLSCertFile:                     p.agent("serving-kubelet.crt"),
+		TLSPrivateKeyFile:               p.agent("serving-kubelet.key"),
+		TLSMinVersion:                   "VersionTLS12",
+		VolumePluginDir:                 volumePlugins,
+	}
+	if _, err := os.Stat(resolvedUpstream); err == nil {
+		kubelet.ResolverConfig = ptr.To(resolvedUpstream)
+	}
+	return kubelet, nil
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package node runs the node half of a server or an agent in one process:
+// registration with the server, the tunnel client, the kubelet, kube-proxy and
+// flannel.
+//
+// It assumes containerd runs beside it, as a process of its own, so that pods
+// outlive every restart of this one. It must not link the controller-manager:
+// see package control.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	logsapi "k8s.io/component-base/logs/api/v1"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/join"
+	"github.com/skerry-os/skerry/daemon/tunnel"
+)
+
+// ContainerdSocket is where containerd serves the CRI, K3s' contract.
+const ContainerdSocket = "/run/k3s/containerd/containerd.sock"
+
+// Options say which cluster to join and who this node is.
+type Options struct {
+	Cluster configschema.Cluster // with defaults applied
+	// Server reports that this machine also runs the control plane: the node
+	// then joins through the loopback with the server's own agent token.
+	Server   bool
+	NodeName string
+	NodeIP   net.IP
+	// NodePassword proves to the server that this machine is the one that
+	// registered NodeName first.
+	NodePassword string
+	// Status tells what the node is doing, in one line, for systemd and the
+	// console. Ready is called once, when the cluster says the node is Ready.
+	Status func(string)
+	Ready  func()
+	Log    *slog.Logger
+}
+
+// Run joins the cluster and runs the node until ctx ends or a component
+// returns.
+func Run(ctx context.Context, opts Options) error {
+	// The kubelet and kube-proxy each apply their logging options.
+	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+
+	paths := newPaths(opts.Cluster.DataDir)
+	if err := paths.create(); err != nil {
+		return err
+	}
+	opts.Status("joining " + opts.serverURL())
+	joined, err := opts.join(ctx, paths)
+	if err != nil {
+		return err
+	}
+	config := newClusterConfig(joined.Config)
+
+	group, ctx := errgroup.WithContext(ctx)
+	run := func(name string, fn func(context.Context) error) {
+		group.Go(func() error {
+			err := fn(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err == nil {
+				err = errors.New("returned without being asked to")
+			}
+			return fmt.Errorf("%s: %w", name, err)
+		})
+	}
+
+	run("tunnel", func(ctx context.Context) error {
+		return tunnel.Run(ctx, tunnel.ClientOptions{
+			ServerURL: joined.ServerURL,
+			CertFile:  paths.agent("client-kubelet.crt"),
+			KeyFile:   paths.agent("client-kubelet.key"),
+			CAFile:    paths.agent("server-ca.crt"),
+			NodeIPs:   []net.IP{opts.NodeIP},
+			Log:       opts.Log.With("component", "tunnel"),
+		})
+	})
+	opts.Status("waiting for containerd")
+	if err := waitSocket(ctx, ContainerdSocket); err != nil {
+		return err
+	}
+	opts.Status("starting kubelet")
+	run("kubelet", func(ctx context.Context) error { return runKubelet(ctx, opts, config, paths) })
+	run("node", func(ctx context.Context) error {
+		client, err := clientFor(paths.agent("kubelet.kubeconfig"))
+		if err != nil {
+			return err
+		}
+		if err := waitRegistered(ctx, client, opts.NodeName); err != nil {
+			return err
+		}
+		run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
+		if config.flannelBackend != "none" {
+			run("flannel", func(ctx context.Context) error { return runFlannel(ctx, opts, config, paths) })
+		}
+		opts.Status("waiting for the node to be Ready")
+		if err := waitNodeReady(ctx, client, opts.NodeName, opts.Status); err != nil {
+			return err
+		}
+		opts.Status("node " + opts.NodeName + " is Ready")
+		opts.Ready()
+		<-ctx.Done()
+		return nil
+	})
+	return group.Wait()
+}
+
+// serverURL returns where to join: on a server, its own supervisor.
+func (o Options) serverURL() string {
+	if o.Server {
+		return "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Cluster.HTTPSListenPort))
+	}
+	return o.Cluster.Server
+}
+
+func (o Options) join(ctx context.Context, p paths) (*join.Result, error) {
+	options := join.Options{
+		Server:       o.serverURL(),
+		Token:        o.Cluster.Token.Reveal(),
+		NodeName:     o.NodeName,
+		NodePassword: o.NodePassword,
+		NodeIPs:      []net.IP{o.NodeIP},
+		DataDir:      o.Cluster.DataDir,
+		Log:          o.Log.With("component", "join"),
+	}
+	if o.Server {
+		options.Token, options.Local = "", true
+		options.TokenFile = filepath.Join(o.Cluster.DataDir, "server", "agent-token")
+	}
+	return join.Join(ctx, options)
+}
+
+// clientFor returns a client with the rights of kubeconfig's user.
+func clientFor(kubeconfig string) (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", kubeconfig, err)
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// waitSocket waits until something accepts connections on path.
+func waitSocket(ctx context.Context, path string) error {
+	return wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+		if err != nil {
+			return false, nil
+		}
+		return true, conn.Close()
+	})
+}
+
+func waitRegistered(ctx context.Context, client kubernetes.Interface, name string) error {
+	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		_, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		return err == nil, nil
+	})
+}

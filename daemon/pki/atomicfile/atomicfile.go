@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package atomicfile replaces files so that a power cut leaves either the old
+// content or the new one, with the mode asked for.
+//
+// It adds to renameio what that leaves to its callers: the directory is synced
+// too, without which the rename itself may be lost, and the mode of a file that
+// is already there is not inherited, so a secret that was once readable by
+// everybody does not stay so.
+package atomicfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// Write replaces path with data. The directory must exist.
+func Write(path string, data []byte, mode fs.FileMode) error {
+	// Naming the directory keeps renameio from probing $TMPDIR, which would put
+	// secrets on another file system for a moment.
+	f, err := renameio.NewPendingFile(path,
+		renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer f.Cleanup() //nolint:errcheck // nothing to clean up once it was renamed
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// WriteIfChanged is Write for a file that is rendered on every start: it leaves
+// a file alone that already has this content and mode.
+func WriteIfChanged(path string, data []byte, mode fs.FileMode) error {
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode() == mode {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+			return nil
+		}
+	}
+	return Write(path, data, mode)
+}
+
+// Symlink makes path a symbolic link to target, replacing what is there.
+func Symlink(target, path string) error {
+	if old, err := os.Readlink(path); err == nil && old == target {
+		return nil
+	}
+	if err := renameio.Symlink(target, path); err != nil {
+		return fmt.Errorf("link %s: %w", path, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync directory %s: %w", dir, err)
+	}
+	return nil
+}

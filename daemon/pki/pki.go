@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pki keeps a server's certificate authorities, certificates, service
+// account keys and kubeconfigs below its server directory, under K3s' names and
+// modes, and signs what nodes ask for.
+//
+// Certificates may be thrown away and issued again at any time, so whatever is
+// wrong with one is healed by issuing it anew. Authorities and the service
+// account key may not: every node and every pod trusts them, so a damaged one is
+// an error that names the file, never a reason to make another.
+package pki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+)
+
+// Lifetimes of K3s' node contract.
+const (
+	caLifetime   = 10 * 365 * 24 * time.Hour
+	leafLifetime = 365 * 24 * time.Hour
+	// renewBefore is how long before its expiry a certificate is issued anew:
+	// long enough that a machine restarted every few months never sees one expire.
+	renewBefore = 120 * 24 * time.Hour
+	// skew dates certificates back for machines whose clock is slow.
+	skew = time.Hour
+)
+
+// Modes of K3s' node contract.
+const (
+	dirMode  = 0o700
+	certMode = 0o644
+	keyMode  = 0o600
+)
+
+// firstSaneTime is K3s' limit: a clock before it was never set, and an authority
+// dated by it would have expired once it is.
+var firstSaneTime = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Options say for whom certificates are issued.
+type Options struct {
+	NodeName string
+	// NodeIPs are all addresses other machines may reach this server by: its
+	// internal, external and advertised ones.
+	NodeIPs []net.IP
+	// TLSSANs are further DNS names and addresses for the serving certificates.
+	TLSSANs []string
+	// ServiceIP is the cluster IP of the Service "kubernetes".
+	ServiceIP     net.IP
+	ClusterDomain string
+	Now           func() time.Time // time.Now when nil
+}
+
+// Bundle is the server's certificates, complete and valid. Its methods may be
+// called concurrently.
+type Bundle struct {
+	dir           string
+	now           func() time.Time
+	client        *authority
+	server        *authority
+	requestHeader *authority
+	serving       atomic.Pointer[tls.Certificate]
+}
+
+// Ensure makes the server directory dir (K3s' /var/lib/rancher/k3s/server) hold
+// everything the control plane needs, creating what is missing and issuing anew
+// what is damaged, about to expire or no longer as opts say. It may be
+// interrupted anywhere and called again.
+func Ensure(dir string, opts Options) (*Bundle, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if now := opts.Now(); now.Before(firstSaneTime) {
+		return nil, fmt.Errorf("refusing to date certificates %s: the clock isn't set", now.Format(time.RFC3339))
+	}
+	b := &Bundle{dir: dir, now: opts.Now}
+	for _, sub := range []string{"", "cred", "etc", "tls", "tls/kube-controller-manager", "tls/kube-scheduler"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), dirMode); err != nil {
+			return nil, fmt.Errorf("create server directory: %w", err)
+		}
+	}
+	for _, a := range []struct {
+		name string
+		to   **authority
+	}{
+		{"client", &b.client},
+		{"server", &b.server},
+		{"request-header", &b.requestHeader},
+	} {
+		authority, err := ensureAuthority(b.tlsPath(), a.name, opts.Now())
+		if err != nil {
+			return nil, err
+		}
+		*a.to = authority
+	}
+	if err := ensureServiceKey(b.tlsPath()); err != nil {
+		return nil, err
+	}
+	for _, l := range b.leaves(opts) {
+		cert, err := l.ensure(b.tlsPath(), opts.Now())
+		if err != nil {
+			return nil, err
+		}
+		if l.file == supervisorLeaf {
+			b.serving.Store(cert)
+		}
+	}
+	return b, nil
+}
+
+// TLSFile returns the path of a file below the server's tls directory.
+func (b *Bundle) TLSFile(name string) string { return filepath.Join(b.tlsPath(), name) }
+
+func (b *Bundle) tlsPath() string { return filepath.Join(b.dir, "tls") }
+
+// GetCertificate serves the supervisor's certificate, for tls.Config.
+func (b *Bundle) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return b.serving.Load(), nil
+}
+
+// ClientCAPEM returns the bundle that client certificates are verified with.
+func (b *Bundle) ClientCAPEM() []byte { return b.client.pem }
+
+// ServerCAPEM returns the bundle that serving certificates are verified with:
+// what /cacerts answers and what tokens carry the hash of.
+func (b *Bundle) ServerCAPEM() []byte { return b.server.pem }
+
+// VerifyClient checks a client certificate, the first of chain, that a peer
+// presented. The rest of chain may lead to the client authority.
+func (b *Bundle) VerifyClient(chain []*x509.Certificate) error {
+	intermediates := x509.NewCertPool()
+	for _, cert := range chain[1:] {
+		intermediates.AddCert(cert)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots:         b.client.pool,
+		Intermediates: intermediates,
+		CurrentTime:   b.now(),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	return err
+}

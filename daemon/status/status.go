@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package status serves and reads the state of this machine on a local socket.
+// The socket is root's only; nothing secret is on it all the same.
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/skerry-os/skerry/daemon/phase"
+	"github.com/skerry-os/skerry/daemon/unit"
+)
+
+// Socket is where the daemon answers.
+const Socket = "/run/skerry/status.sock"
+
+// Machine is the state of this machine. Its JSON form is the contract of
+// `skerry status -o json`.
+type Machine struct {
+	Version    string         `json:"version" yaml:"version"`
+	Kubernetes string         `json:"kubernetes" yaml:"kubernetes"`
+	Node       string         `json:"node,omitempty" yaml:"node,omitempty"`
+	Address    string         `json:"address,omitempty" yaml:"address,omitempty"`
+	Role       string         `json:"role,omitempty" yaml:"role,omitempty"`
+	Config     string         `json:"config,omitempty" yaml:"config,omitempty"` // where it came from
+	Ready      bool           `json:"ready" yaml:"ready"`                       // the node is Ready
+	Phases     []phase.Report `json:"phases" yaml:"phases"`
+	Units      []unit.Status  `json:"units,omitempty" yaml:"units,omitempty"`
+	// Problems are the lines to mend in the cloud-config, if it was refused.
+	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
+}
+
+// Serve answers on socket with what current returns, until ctx ends.
+func Serve(ctx context.Context, socket string, current func(context.Context) Machine) error {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return fmt.Errorf("create directory of status socket: %w", err)
+	}
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove stale status socket: %w", err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return fmt.Errorf("listen on status socket: %w", err)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return fmt.Errorf("protect status socket: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		// The client sees a cut connection; there is nobody else to tell.
+		_ = json.NewEncoder(w).Encode(current(r.Context()))
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve status: %w", err)
+	}
+	return nil
+}
+
+// Get asks the daemon that listens on socket.
+func Get(ctx context.Context, socket string) (Machine, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://skerry/status", nil)
+	if err != nil {
+		return Machine{}, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return Machine{}, fmt.Errorf("ask the daemon on %s: %w", socket, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Machine{}, fmt.Errorf("ask the daemon on %s: %s", socket, resp.Status)
+	}
+	var m Machine
+	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
+		return Machine{}, fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return m, nil
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervisor
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/skerry-os/skerry/daemon/tunnel"
+)
+
+// connect serves an agent's tunnel.
+func (s *Server) connect(w http.ResponseWriter, r *http.Request, who *caller) error {
+	if who.node == "" {
+		return errForbidden
+	}
+	s.tunnel.Connect(w, r, who.node)
+	return nil
+}
+
+// egress serves kube-apiserver's CONNECT: it dials the address asked for and
+// passes bytes in both directions.
+func (s *Server) egress(w http.ResponseWriter, r *http.Request, _ *caller) error {
+	backend, err := s.tunnel.Dial(r.Context(), r.Host)
+	if err != nil {
+		status := errBadGateway.because(err)
+		var missing tunnel.NoSessionError
+		if errors.As(err, &missing) {
+			status.message, status.cause = missing.Error(), nil
+		}
+		return status
+	}
+	defer backend.Close()
+	client, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil { // HTTP/2
+		return errMethod.because(err)
+	}
+	defer client.Close()
+	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return nil //nolint:nilerr // the client is gone, and so is its connection
+	}
+	// Of what the client sent early, some may be in the server's buffer.
+	pipe(client, buffered.Reader, backend)
+	return nil
+}
+
+// pipe copies until either side is done. What travels is TLS, which doesn't use
+// half-closed connections.
+func pipe(client net.Conn, fromClient io.Reader, backend net.Conn) {
+	done := make(chan struct{}, 2)
+	go func() {
+		_, _ = io.Copy(backend, fromClient) // its end is all there is to know
+		done <- struct{}{}
+	}()
+	go func() {
+		_, _ = io.Copy(client, backend)
+		done <- struct{}{}
+	}()
+	<-done
+	// Closing both ends the other direction; waiting for it keeps the goroutine
+	// from outliving the request.
+	client.Close()
+	backend.Close()
+	<-done
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervisor
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/skerry-os/skerry/daemon/nodepassword"
+	"github.com/skerry-os/skerry/daemon/supervisor/api"
+)
+
+// nodeClaim is which node a request says it comes from.
+type nodeClaim struct {
+	node     string
+	password string
+	// certified: the caller has the client certificate of this node.
+	certified bool
+}
+
+func readNodeClaim(r *http.Request, who *caller) (nodeClaim, error) {
+	claim := nodeClaim{
+		node:      strings.ToLower(r.Header.Get(api.HeaderNodeName)),
+		password:  r.Header.Get(api.HeaderNodePassword),
+		certified: who.node != "",
+	}
+	switch {
+	case claim.node == "" || claim.password == "":
+		return claim, errNodeHeaders
+	case len(validation.IsDNS1123Subdomain(claim.node)) > 0:
+		// The name becomes part of a Secret's name and of a certificate.
+		return claim, errNodeName
+	case claim.certified && claim.node != who.node:
+		return claim, errOtherNode.because(fmt.Errorf("certificate is %s's", who.node))
+	}
+	return claim, nil
+}
+
+// admitNode checks that the node is who it claims to be, and reserves its name
+// if nobody has it yet.
+func (s *Server) admitNode(ctx context.Context, claim nodeClaim) error {
+	a := s.apiserver.Load()
+	if a == nil {
+		return s.admitOwnNode(claim)
+	}
+	if claim.certified {
+		_, err := a.client.CoreV1().Nodes().Get(ctx, claim.node, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return errNodeGone
+		}
+		if err != nil {
+			return errUnavailable.because(err)
+		}
+	}
+	err := a.passwords.Ensure(ctx, claim.node, claim.password)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, nodepassword.ErrMismatch):
+		return errNodePassword.because(err)
+	case errors.Is(err, nodepassword.ErrNotStored):
+		// A webhook that is down may be waiting for this very node.
+		s.log.Warn("node is admitted although its password couldn't be stored; trying again", "node", claim.node, "error", err)
+		s.deferred.add(claim)
+		return nil
+	default:
+		return errUnavailable.because(err)
+	}
+}
+
+// admitOwnNode admits this machine's own node before kube-apiserver answers: the
+// control plane may depend on what runs on it. Its Secret follows.
+func (s *Server) admitOwnNode(claim nodeClaim) error {
+	if claim.node != strings.ToLower(s.config.NodeName) {
+		return errStarting
+	}
+	data, err := os.ReadFile(s.config.NodePasswordFile)
+	if err != nil {
+		return errStarting.because(err)
+	}
+	want := strings.TrimSpace(string(data))
+	if want == "" || subtle.ConstantTimeCompare([]byte(want), []byte(claim.password)) != 1 {
+		return errNodePassword.because(errors.New("it isn't the one in " + s.config.NodePasswordFile))
+	}
+	s.deferred.add(claim)
+	return nil
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package supervisor serves a server's one port: K3s' API for nodes that join,
+// the tunnels of agents, the CONNECT requests of kube-apiserver's egress
+// selector, and, for everything else, kube-apiserver itself, called in process.
+//
+// It starts before kube-apiserver does and answers 503 until then. A request
+// that is refused changes nothing and is logged in one line.
+package supervisor
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/nodepassword"
+	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/supervisor/api"
+	"github.com/skerry-os/skerry/daemon/token"
+	"github.com/skerry-os/skerry/daemon/tunnel"
+)
+
+// Config is what a Server needs to start.
+type Config struct {
+	Cluster configschema.Cluster // with defaults applied
+	Bundle  *pki.Bundle
+	Tokens  *token.Tokens
+	// NodeName is this machine's own node. It is admitted before kube-apiserver
+	// answers, by comparison with NodePasswordFile.
+	NodeName         string
+	NodePasswordFile string
+	// DataDir is the server directory, where the egress selector's configuration
+	// is written (etc/egress-selector-config.yaml).
+	DataDir string
+	Log     *slog.Logger
+}
+
+// Server is a supervisor.
+type Server struct {
+	config    Config
+	log       *slog.Logger
+	agents    api.Config
+	tunnel    *tunnel.Server
+	routes    map[string]route
+	inFlight  inFlight
+	apiserver atomic.Pointer[apiserver]
+	ready     chan struct{} // closed when apiserver is set
+	deferred  *deferredNodes
+}
+
+// apiserver is what is known once kube-apiserver answers.
+type apiserver struct {
+	handler   http.Handler
+	client    kubernetes.Interface
+	passwords *nodepassword.Store
+}
+
+// New returns a Server and writes what kube-apiserver must read to use it.
+func New(config Config) (*Server, error) {
+	agents, err := newAgentConfig(config.Cluster, config.NodeName)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		config:   config,
+		log:      config.Log,
+		agents:   agents,
+		tunnel:   tunnel.NewServer(config.NodeName, config.Log),
+		inFlight: newInFlight(),
+		ready:    make(chan struct{}),
+		deferred: newDeferredNodes(),
+	}
+	s.routes = s.routeTable()
+	egress := tunnel.EgressConfig{
+		URL:      "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(config.Cluster.HTTPSListenPort)),
+		CAFile:   config.Bundle.TLSFile("server-ca.crt"),
+		CertFile: config.Bundle.TLSFile("client-kube-apiserver.crt"),
+		KeyFile:  config.Bundle.TLSFile("client-kube-apiserver.key"),
+	}
+	if err := egress.Write(filepath.Join(config.DataDir, "etc", "egress-selector-config.yaml")); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// SetAPIServer says that kube-apiserver answers: requests that aren't the
+// supervisor's go to handler from now on. It is called once.
+func (s *Server) SetAPIServer(handler http.Handler, client kubernetes.Interface) {
+	s.apiserver.Store(&apiserver{handler: handler, client: client, passwords: nodepassword.NewStore(client)})
+	close(s.ready)
+}
+
+// ListenAndServe serves on address until ctx ends, then returns nil.
+func (s *Server) ListenAndServe(ctx context.Context, address string) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	return s.Serve(ctx, listener)
+}
+
+// Limits of the HTTP server, kube-apiserver's own: its clients are served here.
+const (
+	readHeaderTimeout = 32 * time.Second
+	idleTimeout       = 90 * time.Second
+	maxHeaderBytes    = 1 << 20
+	http2Streams      = 100
+	http2Buffer       = 256 << 10
+	shutdownTimeout   = 5 * time.Second
+)
+
+// Serve is ListenAndServe on a listener, which it closes.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          http2Streams,
+			MaxReadFrameSize:              http2Buffer,
+			MaxReceiveBufferPerStream:     http2Buffer,
+			MaxReceiveBufferPerConnection: http2Buffer * http2Streams,
+		},
+		TLSConfig: s.tlsConfig(),
+		// Failed handshakes are the noise of port scanners and health checks.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	background, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.watchNodes(background)
+	}()
+	shutdown := make(chan struct{})
+	go func() {
+		defer close(shutdown)
+		<-background.Done()
+		timeout, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		defer cancel()
+		s.tunnel.Close()
+		if server.Shutdown(timeout) != nil {
+			server.Close() //nolint:errcheck // watches don't end by themselves
+		}
+	}()
+	s.log.Info("supervisor is listening", "address", listener.Addr())
+	err := server.ServeTLS(listener, "", "")
+	stop()
+	<-shutdown
+	<-done
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("supervisor: %w", err)
+}
+
+// cipherSuites are K3s' for TLS 1.2: forward secret and authenticated.
+var cipherSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+func (s *Server) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		CipherSuites:   cipherSuites,
+		GetCertificate: s.config.Bundle.GetCertificate,
+		NextProtos:     []string{"h2", "http/1.1"},
+		// Asked for, not verified: kube-apiserver's authenticators decide about
+		// certificates of two authorities, and nodes come without one at first.
+		// No authorities are named, since clients would hold back the others'.
+		ClientAuth: tls.RequestClientCert,
+	}
+}

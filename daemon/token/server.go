@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
+)
+
+// randomBytes is the size of a generated server token.
+const randomBytes = 16
+
+// Options are the secrets a user chose, if any.
+type Options struct {
+	// Token is the server's: full or short. Empty: the one of the last start, or
+	// else a random one.
+	Token string
+	// AgentToken lets agents join, but not servers. Empty: agents use Token.
+	AgentToken string
+	// CABundle is what full tokens carry the hash of.
+	CABundle []byte
+}
+
+// Tokens are the secrets of a running server.
+type Tokens struct {
+	Server Token
+	Agent  Token
+	// Passwd is what requests are checked against.
+	Passwd *Passwd
+}
+
+// Ensure makes the server directory dir hold cred/passwd, token, node-token and
+// agent-token. What the user chose wins over what is there; what nobody chose is
+// made once and kept. The password file is written first and is what later
+// starts go by, so an interruption can't leave a token that doesn't work.
+func Ensure(dir string, opts Options) (*Tokens, error) {
+	hash, err := CAHash(opts.CABundle)
+	if err != nil {
+		return nil, err
+	}
+	passwdFile := filepath.Join(dir, "cred", "passwd")
+	passwd, err := ReadPasswd(passwdFile)
+	if err != nil {
+		return nil, err
+	}
+	server, err := serverPassword(dir, opts.Token, passwd)
+	if err != nil {
+		return nil, fmt.Errorf("server token: %w", err)
+	}
+	agent := server
+	if opts.AgentToken != "" {
+		if agent, err = password(opts.AgentToken); err != nil {
+			return nil, fmt.Errorf("agent token: %w", err)
+		}
+	}
+	passwd.Set(UserServer, server, RoleServer)
+	passwd.Set(UserNode, agent, RoleAgent)
+	if err := passwd.Write(passwdFile); err != nil {
+		return nil, err
+	}
+
+	t := &Tokens{
+		Server: Token{CAHash: hash, Username: UserServer, Password: server},
+		Agent:  Token{CAHash: hash, Username: UserNode, Password: agent},
+		Passwd: passwd,
+	}
+	if err := writeToken(filepath.Join(dir, "token"), t.Server); err != nil {
+		return nil, err
+	}
+	if err := atomicfile.Symlink("token", filepath.Join(dir, "node-token")); err != nil {
+		return nil, err
+	}
+	agentFile := filepath.Join(dir, "agent-token")
+	if opts.AgentToken == "" {
+		return t, atomicfile.Symlink("token", agentFile)
+	}
+	return t, writeToken(agentFile, t.Agent)
+}
+
+func serverPassword(dir, chosen string, passwd *Passwd) (string, error) {
+	if chosen != "" {
+		return password(chosen)
+	}
+	if kept := passwd.Password(UserServer); kept != "" {
+		return kept, nil
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "token"))
+	if err == nil {
+		return password(string(data))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	random := make([]byte, randomBytes)
+	rand.Read(random) //nolint:errcheck // crypto/rand's Read never fails
+	return hex.EncodeToString(random), nil
+}
+
+// password returns the secret part of a token of either form.
+func password(s string) (string, error) {
+	t, err := Parse(s)
+	if err != nil {
+		return "", err
+	}
+	if t.Bootstrap != "" {
+		return "", ErrBootstrapServer
+	}
+	return t.Password, nil
+}
+
+func writeToken(file string, t Token) error {
+	return atomicfile.WriteIfChanged(file, []byte(t.String()+"\n"), 0o600)
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/rancher/remotedialer"
+
+	"github.com/skerry-os/skerry/daemon/supervisor/api"
+)
+
+// retryInterval is K3s' pause between attempts; up to a fifth is added to it, so
+// that the agents of a restarted server don't all come back in one instant.
+const retryInterval = 3 * time.Second
+
+// ClientOptions say which server to keep a tunnel to, and as whom.
+type ClientOptions struct {
+	ServerURL string
+	// CertFile and KeyFile are the kubelet's client certificate, CAFile the
+	// server's authority. They are read for every attempt, since they are renewed.
+	CertFile, KeyFile, CAFile string
+	// NodeIPs are this node's addresses: the server may dial its kubelet on them.
+	NodeIPs []net.IP
+	// DialContext reaches the server; a plain dialer when nil.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// State, if set, is told when the tunnel comes up and goes down.
+	State func(up bool)
+	Log   *slog.Logger
+	// RetryInterval is retryInterval when zero.
+	RetryInterval time.Duration
+}
+
+// Run keeps one tunnel to one server until ctx ends, then returns nil. An agent
+// with several servers runs it once for each. What goes wrong is logged when the
+// tunnel goes down, not at each attempt to bring it up again.
+func Run(ctx context.Context, opts ClientOptions) error {
+	endpoint, err := connectURL(opts.ServerURL)
+	if err != nil {
+		return err
+	}
+	if opts.RetryInterval == 0 {
+		opts.RetryInterval = retryInterval
+	}
+	if opts.State == nil {
+		opts.State = func(bool) {}
+	}
+	c := &client{ClientOptions: opts, endpoint: endpoint}
+	for {
+		err := c.connect(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		c.setDown(err)
+		pause := opts.RetryInterval + time.Duration(rand.Float64()*float64(opts.RetryInterval)/5) //nolint:gosec // jitter
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+func connectURL(server string) (string, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return "", fmt.Errorf("tunnel to %q: not an https URL", server)
+	}
+	return "wss://" + u.Host + api.PathConnect, nil
+}
+
+// client is one tunnel's state machine:
+//
+//	unknown --connected--> up --lost--> down --connected--> up
+//	unknown --failed-----> down
+type client struct {
+	ClientOptions
+	endpoint string
+	state    state
+}
+
+type state int
+
+const (
+	stateUnknown state = 0
+	stateUp      state = 1
+	stateDown    state = 2
+)
+
+func (c *client) setUp() {
+	c.state = stateUp
+	c.Log.Info("tunnel is up", "server", c.ServerURL)
+	c.State(true)
+}
+
+func (c *client) setDown(cause error) {
+	if c.state == stateDown {
+		return
+	}
+	c.state = stateDown
+	c.Log.Warn("tunnel is down; trying again until it is up", "server", c.ServerURL, "every", c.RetryInterval, "error", cause)
+	c.State(false)
+}
+
+// connect opens the tunnel and serves it until it breaks; it always returns an
+// error.
+func (c *client) connect(ctx context.Context) error {
+	config, err := c.tlsConfig()
+	if err != nil {
+		return err
+	}
+	dialer := websocket.Dialer{
+		TLSClientConfig:  config,
+		NetDialContext:   c.DialContext,
+		HandshakeTimeout: remotedialer.HandshakeTimeOut,
+	}
+	ws, resp, err := dialer.DialContext(ctx, c.endpoint, nil)
+	if err != nil {
+		return handshakeError(err, resp)
+	}
+	defer ws.Close()
+	stop := context.AfterFunc(ctx, func() { ws.Close() }) // ends Serve
+	defer stop()
+
+	// Remotedialer ends the whole tunnel when its authorizer says no. Refusing in
+	// the dialer fails only the one connection.
+	session := remotedialer.NewClientSessionWithDialer(func(string, string) bool { return true }, ws, c.dialLocal)
+	defer session.Close()
+	c.setUp()
+	// Serve's context ends its pings, which Close waits for.
+	serving, cancel := context.WithCancel(ctx)
+	defer cancel()
+	_, err = session.Serve(serving)
+	return err
+}
+
+// handshakeError adds the server's answer, if there was one.
+func handshakeError(err error, resp *http.Response) error {
+	if resp == nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	if text := strings.TrimSpace(string(body)); text != "" {
+		return fmt.Errorf("server answered %s: %s", resp.Status, text)
+	}
+	return fmt.Errorf("server answered %s", resp.Status)
+}
+
+func (c *client) tlsConfig() (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("load client certificate: %w", err)
+	}
+	ca, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("load server CA: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return nil, errors.New("load server CA: no certificate in " + c.CAFile)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, RootCAs: pool}, nil
+}
+
+// dialLocal dials this node's kubelet for the server.
+func (c *client) dialLocal(ctx context.Context, network, address string) (net.Conn, error) {
+	if network != "tcp" || !c.allowed(address) {
+		c.Log.Warn("server asked for an address that isn't this node's kubelet", "server", c.ServerURL, "address", address)
+		return nil, fmt.Errorf("%s: %w", address, ErrNotAllowed)
+	}
+	d := net.Dialer{Timeout: dialTimeout}
+	return d.DialContext(ctx, network, address)
+}
+
+func (c *client) allowed(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || (port != "10250" && port != "10010") {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && (ip.Equal(net.IPv4(127, 0, 0, 1)) || ip.Equal(net.IPv6loopback) ||
+		slices.ContainsFunc(c.NodeIPs, ip.Equal))
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNotAllowed is returned by an agent for an address a server has no business
+// dialing through it.
+var ErrNotAllowed = errors.New("connect not allowed")
+
+// NoSessionError reports a kubelet that can only be reached through a tunnel
+// which isn't there. The text is K3s'.
+type NoSessionError struct{ Node string }
+
+func (e NoSessionError) Error() string {
+	return fmt.Sprintf("failed to find Session for client %s", e.Node)
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func baseKey(b *build, d *digest) {
+	d.text(b.keys["tools"], b.epoch)
+	for _, p := range []string{"mkosi", "packages", "packages.stripped", "files.stripped"} {
+		d.tree(b.source("image/" + p))
+	}
+}
+
+// makeBase makes root/, the packages of image/packages installed and stripped of what only
+// installing needs, vmlinuz, its kernel, and packages.json, what is in it.
+func makeBase(ctx context.Context, b *build, dir string) error {
+	packages, err := readList(b.source("image/packages"))
+	if err != nil {
+		return err
+	}
+	sources, err := packageSources(b.result("tools", "tree"))
+	if err != nil {
+		return err
+	}
+	sandbox := filepath.Join(dir, "sandbox")
+	if err := writeFile(filepath.Join(sandbox, "etc/apt/sources.list.d/mkosi.sources"), sources); err != nil {
+		return err
+	}
+	// In the output folder, so that mkosi can rename its result instead of copying it.
+	work := filepath.Join(dir, "work")
+	downloads := filepath.Join(b.cacheDir, "downloads")
+	for _, p := range []string{work, downloads} {
+		if err := os.MkdirAll(p, 0o755); err != nil {
+			return err
+		}
+	}
+
+	args := []string{"mkosi", "--directory=/mnt/config", "--force",
+		"--release=" + b.versions["DEBIAN_SUITE"],
+		"--output=root", "--output-directory=/mnt/out",
+		"--workspace-directory=/mnt/out/work", "--package-cache-dir=/mnt/downloads",
+		"--sandbox-tree=/mnt/sandbox", "--source-date-epoch=" + b.epoch}
+	for _, p := range packages {
+		args = append(args, "--package="+p)
+	}
+	binds := map[string]string{"config": b.source("image/mkosi"), "out": dir,
+		"sandbox": sandbox, "downloads": downloads}
+	if err := b.inTools(ctx, binds, append(args, "build")...); err != nil {
+		return err
+	}
+
+	root, err := os.OpenRoot(filepath.Join(dir, "root"))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	installed, err := readDpkgStatus(root)
+	if err != nil {
+		return err
+	}
+	if err := stripPackages(root, b.source("image/packages.stripped"), installed); err != nil {
+		return err
+	}
+	if err := stripFiles(root, b.source("image/files.stripped")); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(dir, "root.vmlinuz"), filepath.Join(dir, "vmlinuz")); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(dir, "packages.json"), installed); err != nil {
+		return err
+	}
+	for _, p := range []string{sandbox, work} {
+		if err := os.RemoveAll(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kernelVersion is the name of the one folder of kernel modules in the base root.
+func (b *build) kernelVersion() (string, error) {
+	dirs, err := os.ReadDir(b.result("base", "root/usr/lib/modules"))
+	if err != nil {
+		return "", err
+	}
+	if len(dirs) != 1 {
+		return "", fmt.Errorf("the root has %d kernels, want 1", len(dirs))
+	}
+	return dirs[0].Name(), nil
+}

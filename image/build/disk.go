@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func diskKey(b *build, d *digest) {
+	d.text(b.keys["tools"], b.keys["uki"], b.version())
+	d.tree(b.source("image/repart"))
+	d.tree(b.source("image/loader.conf"))
+}
+
+// makeDisk makes disk.raw, a sparse file: ESP, ROOT-A, VERITY-A. The machine adds the other
+// partitions when it first boots, when the size of its disk is known.
+func makeDisk(ctx context.Context, b *build, dir string) error {
+	hash, err := b.rootHash()
+	if err != nil {
+		return err
+	}
+	esp := filepath.Join(dir, "esp")
+	boot := b.result("base", "root/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+	for to, from := range map[string]string{
+		"EFI/BOOT/BOOTX64.EFI":                     boot, // what firmware starts when told nothing
+		"EFI/systemd/systemd-bootx64.efi":          boot, // what bootctl looks for
+		"EFI/Linux/skerry_" + b.version() + ".efi": b.result("uki", "skerry.efi"),
+		"loader/loader.conf":                       b.source("image/loader.conf"),
+	} {
+		if err := copyFile(from, filepath.Join(esp, to), 0o644); err != nil {
+			return err
+		}
+	}
+	definitions := filepath.Join(dir, "repart")
+	if err := layTree(b.source("image/repart"), definitions); err != nil {
+		return err
+	}
+	rootUUID, verityUUID := partitionUUIDs(hash)
+	for name, partition := range map[string]struct{ uuid, label string }{
+		"20-root.conf":   {rootUUID, "skerry_" + b.version()},
+		"21-verity.conf": {verityUUID, "skerry_" + b.version()},
+	} {
+		err := writeFile(filepath.Join(definitions, name+".d/image.conf"),
+			fmt.Sprintf("[Partition]\nUUID=%s\nLabel=%s\n", partition.uuid, partition.label))
+		if err != nil {
+			return err
+		}
+	}
+	binds := map[string]string{"out": dir, "repart": definitions, "esp": esp,
+		"root": b.result("root", ""), "verity": b.result("verity", "")}
+	err = b.inTools(ctx, binds, "systemd-repart", "--offline=yes", "--empty=create", "--size=auto",
+		"--sector-size=512", // with 4096, the default, firmware sees no file system on the ESP
+		"--architecture=x86-64", "--dry-run=no", "--definitions=/mnt/repart",
+		"--seed="+uuidOf("disk", hash), "/mnt/out/disk.raw")
+	if err != nil {
+		return err
+	}
+	for _, p := range []string{esp, definitions} {
+		if err := os.RemoveAll(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command build makes the disk image from the Debian packages named in image/packages, the files of
+// overlay/, and a folder of our programs.
+//
+// It is a list of steps (see steps.go). The result of a step is kept in a cache outside of the tree
+// under a key made from all that goes in, so a change rebuilds only what hangs on it. Debian's tools
+// run inside a tree of their own, made by the first step; of the host it needs only mmdebstrap,
+// root, and apt's package sources.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+type options struct {
+	repo       string // root of the source tree
+	tree       string // our programs and container images, laid over the root
+	out        string // where the image goes
+	cacheDir   string
+	verity     string // what a corrupt block of the root does
+	cmdline    string // appended to the kernel command line, for tests
+	acceptLock bool   // write packages.lock instead of comparing
+	compress   bool   // also write the .raw.zst
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == insideArg {
+		fmt.Fprintln(os.Stderr, becomeTool(os.Args[2]))
+		os.Exit(1)
+	}
+	var o options
+	flag.StringVar(&o.repo, "C", ".", "root of the source tree")
+	flag.StringVar(&o.tree, "tree", "", "folder of files laid over the root: our programs and container images")
+	flag.StringVar(&o.out, "out", "build", "folder the image is written to")
+	flag.StringVar(&o.cacheDir, "cache", defaultCache(), "folder that keeps the results of steps")
+	flag.StringVar(&o.cmdline, "cmdline", "", "appended to the kernel command line (for tests)")
+	flag.BoolVar(&o.acceptLock, "accept-lock", false, "write image/packages.lock from what gets installed, and stop")
+	flag.BoolVar(&o.compress, "compress", false, "write the compressed image too")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "build: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	if os.Geteuid() != 0 {
+		return becomeRoot(o)
+	}
+	b, err := newBuild(o)
+	if err != nil {
+		return err
+	}
+	if err := b.runSteps(ctx); err != nil {
+		return err
+	}
+	return b.giveBack()
+}
+
+// becomeRoot runs the same command again through sudo. Mounting, and files that belong to root in
+// the image, need it.
+func becomeRoot(o options) error {
+	sudo, err := exec.LookPath("sudo")
+	if err != nil {
+		return errors.New("building the image mounts file systems and makes files that belong to root: run it as root (sudo is not installed)")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "building the image needs root; asking sudo")
+	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH", "--", self,
+		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
+		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-compress=" + strconv.FormatBool(o.compress)}
+	return syscall.Exec(sudo, args, os.Environ())
+}
+
+func defaultCache() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "build/cache"
+	}
+	return filepath.Join(dir, "skerry")
+}

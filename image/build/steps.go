@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// A step makes one result. Its key says all that the result depends on; steps see the results of the
+// steps before them through build.result.
+type step struct {
+	name string // names the result in the cache
+	does string // shown while it runs
+	key  func(b *build, d *digest)
+	run  func(ctx context.Context, b *build, dir string) error
+}
+
+// steps, in the order they run.
+var steps = []step{
+	{"tools", "tools tree: mkosi, repart, ukify, erofs", toolsKey, makeTools},
+	{"base", "root file system from Debian packages", baseKey, makeBase},
+	{"root", "erofs root: packages, overlay, programs", rootKey, makeRoot},
+	{"verity", "dm-verity hash tree", verityKey, makeVerity},
+	{"initrd", "initrd", initrdKey, makeInitrd},
+	{"uki", "unified kernel image", ukiKey, makeUKI},
+	{"disk", "partitions", diskKey, makeDisk},
+}
+
+// A build is one run of the steps.
+type build struct {
+	options
+	cache    *cache
+	versions versions
+	epoch    string            // SOURCE_DATE_EPOCH: the time stamped on everything
+	results  map[string]string // step → folder
+	keys     map[string]string // step → key
+	progress *progress
+}
+
+func newBuild(o options) (*build, error) {
+	v, err := readVersions(filepath.Join(o.repo, "image/versions.env"))
+	if err != nil {
+		return nil, err
+	}
+	epoch, err := sourceDateEpoch(v)
+	if err != nil {
+		return nil, err
+	}
+	c, err := openCache(o.cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return nil, err
+	}
+	p, err := newProgress(filepath.Join(o.out, "log"), len(steps))
+	if err != nil {
+		return nil, err
+	}
+	return &build{options: o, cache: c, versions: v, epoch: epoch,
+		results: map[string]string{}, keys: map[string]string{}, progress: p}, nil
+}
+
+// version of the image.
+func (b *build) version() string { return b.versions["SKERRY_VERSION"] }
+
+// result is a path in the result of an earlier step.
+func (b *build) result(step, path string) string {
+	dir, ok := b.results[step]
+	if !ok {
+		panic("step " + step + " has not run yet")
+	}
+	return filepath.Join(dir, path)
+}
+
+func (b *build) source(path string) string { return filepath.Join(b.repo, path) }
+
+// inTools runs a command inside the tools tree; binds are names under /mnt → host folders.
+func (b *build) inTools(ctx context.Context, binds map[string]string, args ...string) error {
+	t := tool{Tree: b.result("tools", "tree"), Binds: binds, Args: args,
+		Env: map[string]string{"SOURCE_DATE_EPOCH": b.epoch}}
+	return t.run(ctx, b.progress.log)
+}
+
+func (b *build) runSteps(ctx context.Context) error {
+	for _, s := range steps {
+		if err := b.progress.start(s.name, s.does); err != nil {
+			return err
+		}
+		cached, err := b.runStep(ctx, s)
+		if err != nil {
+			b.progress.failed()
+			return fmt.Errorf("step %s: %w", s.name, err)
+		}
+		b.progress.done(cached)
+		if s.name == "base" {
+			if b.acceptLock {
+				return b.writeLock()
+			}
+			if err := b.checkLock(ctx, s, cached); err != nil {
+				return err
+			}
+		}
+	}
+	return b.deliver(ctx)
+}
+
+func (b *build) runStep(ctx context.Context, s step) (cached bool, err error) {
+	d := newDigest(s.name)
+	s.key(b, d)
+	key, err := d.sum()
+	if err != nil {
+		return false, err
+	}
+	b.keys[s.name] = key
+	b.results[s.name] = b.cache.path(s.name, key)
+	if b.cache.has(s.name, key) {
+		return true, nil
+	}
+	return false, b.cache.put(s.name, key, func(dir string) error {
+		return s.run(ctx, b, dir)
+	})
+}
+
+// giveBack hands what was built to the user who called sudo.
+func (b *build) giveBack() error {
+	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
+	if err != nil {
+		return nil // not through sudo
+	}
+	gid, err := strconv.Atoi(os.Getenv("SUDO_GID"))
+	if err != nil {
+		return nil
+	}
+	return filepath.WalkDir(b.out, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+}
+
+// sourceDateEpoch is the environment's, as every reproducible build has it, or the one pinned with
+// the versions.
+func sourceDateEpoch(v versions) (string, error) {
+	epoch := os.Getenv("SOURCE_DATE_EPOCH")
+	if epoch == "" {
+		epoch = v["SOURCE_DATE_EPOCH"]
+	}
+	if epoch == "" {
+		epoch = defaultEpoch
+	}
+	n, err := strconv.ParseInt(epoch, 10, 64)
+	if err != nil || time.Unix(n, 0).Year() < 2020 {
+		return "", fmt.Errorf("SOURCE_DATE_EPOCH %q is not a time since 2020 in seconds", epoch)
+	}
+	return epoch, nil
+}
+
+// defaultEpoch is 2026-01-01.
+const defaultEpoch = "1767225600"

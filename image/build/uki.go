@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+)
+
+func ukiKey(b *build, d *digest) {
+	d.text(b.keys["tools"], b.keys["verity"], b.keys["initrd"], b.cmdline)
+	d.tree(b.source("image/cmdline"))
+}
+
+// kernelCommandLine is what the kernel of this image is started with; it is part of the UKI and
+// can't be changed on the machine.
+func (b *build) kernelCommandLine() (string, error) {
+	hash, err := b.rootHash()
+	if err != nil {
+		return "", err
+	}
+	words, err := readList(b.source("image/cmdline"))
+	if err != nil {
+		return "", err
+	}
+	words = append([]string{"roothash=" + hash}, words...)
+	if b.cmdline != "" {
+		words = append(words, b.cmdline)
+	}
+	return strings.Join(words, " "), nil
+}
+
+// makeUKI makes skerry.efi: kernel, initrd and command line in one file that the firmware can start.
+func makeUKI(ctx context.Context, b *build, dir string) error {
+	cmdline, err := b.kernelCommandLine()
+	if err != nil {
+		return err
+	}
+	kernel, err := b.kernelVersion()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, "os-release"), b.osRelease()); err != nil {
+		return err
+	}
+	binds := map[string]string{"out": dir, "base": b.result("base", ""), "initrd": b.result("initrd", "")}
+	return b.inTools(ctx, binds, "ukify", "build",
+		"--linux=/mnt/base/vmlinuz", "--uname="+kernel,
+		"--initrd=/mnt/initrd/initrd.zst", "--cmdline="+cmdline, "--os-release=@/mnt/out/os-release",
+		// The stub goes with the kernel and systemd of the image, not with the tools.
+		"--stub=/mnt/base/root/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+		"--output=/mnt/out/skerry.efi")
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Bench measures the image and the machines booted from it: sizes, the seconds to each stage of the boot, and what idle
+// machines use.
+//
+// It is run from the top of the source tree, prints a table and writes the same as JSON. Times depend on the machine and
+// on what else it does; numbers of two runs compare only if they are from the same machine, which is why the JSON says
+// how guests were run.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/skerry-os/skerry/tests/vm"
+)
+
+// Report is what build/bench.json holds.
+type Report struct {
+	Commit      string          `json:"commit"`
+	Date        time.Time       `json:"date"`
+	Image       string          `json:"image"`
+	Accelerator string          `json:"accelerator"` // "kvm" or "tcg"
+	Size        Size            `json:"size"`
+	Machines    []MachineReport `json:"machines"`
+}
+
+// MachineReport is one machine's numbers.
+type MachineReport struct {
+	Name   string  `json:"name"`
+	Role   string  `json:"role"`
+	CPUs   int     `json:"cpus"`
+	Memory int     `json:"memory_mib"`
+	Boot   []Stage `json:"boot"`
+	Idle   Idle    `json:"idle"`
+}
+
+func main() {
+	var b bench
+	flag.StringVar(&b.image, "image", "", "raw image to measure (default: the newest in --build)")
+	flag.StringVar(&b.build, "build", "build", "folder with the image and its manifest, for disks and for the report")
+	flag.StringVar(&b.examples, "examples", "examples", "folder with server.yaml and agent.yaml")
+	flag.StringVar(&b.out, "out", filepath.Join("build", "bench.json"), "where to write the report")
+	flag.DurationVar(&b.settle, "settle", 2*time.Minute, "how long a machine is left alone before it is measured, and while its CPU time is")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := b.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop has been called
+	}
+}
+
+type bench struct {
+	image, build, examples, out string
+	settle                      time.Duration
+}
+
+// Memory of the measured machines in MiB: what a small machine has.
+const (
+	serverMemory = 2048
+	agentMemory  = 1024
+	cpus         = 2
+)
+
+func (b *bench) run(ctx context.Context) error {
+	var err error
+	if b.image == "" {
+		if b.image, err = vm.FindImage(b.build); err != nil {
+			return err
+		}
+	}
+	report := Report{Commit: commit(ctx), Date: time.Now().UTC().Truncate(time.Second), Image: filepath.Base(b.image), Accelerator: vm.Accelerator()}
+	say("measure the size of %s", b.image)
+	if report.Size, err = measureSize(b.image, filepath.Join(b.build, "manifest.json")); err != nil {
+		return err
+	}
+	if report.Machines, err = b.machines(ctx); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(b.out, append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	if err := report.print(os.Stdout); err != nil {
+		return err
+	}
+	fmt.Printf("\nwritten to %s\n", b.out)
+	return nil
+}
+
+// machines boots a server, measures it alone, and then an agent beside it.
+func (b *bench) machines(ctx context.Context) ([]MachineReport, error) {
+	lab, err := vm.NewLab(ctx, vm.LabConfig{
+		Dir: filepath.Join(b.build, "bench"), Image: b.image, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer lab.Close()
+
+	userData, err := b.config(lab, "server.yaml", vm.Overrides{})
+	if err != nil {
+		return nil, err
+	}
+	const serverName = "server-1"
+	say("boot %s", serverName)
+	server, err := lab.Boot(ctx, vm.MachineConfig{Name: serverName, UserData: userData, CPUs: cpus, Memory: serverMemory})
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := server.WaitServer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	atServer := MachineReport{Name: serverName, Role: "server", CPUs: cpus, Memory: serverMemory}
+	firstPod, err := firstPodRunning(ctx, server, cluster, serverName)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := cluster.WaitPods(ctx, "kube-system", "", 3); err != nil {
+		return nil, err
+	}
+	addons := time.Since(server.Console().PowerOn())
+	if atServer.Boot, err = bootStages(ctx, server); err != nil {
+		return nil, err
+	}
+	atServer.Boot = append(atServer.Boot, Stage{"first pod Running", firstPod.Seconds()}, Stage{"all add-ons Running", addons.Seconds()})
+	if atServer.Idle, err = measureIdle(ctx, server, b.settle); err != nil {
+		return nil, err
+	}
+
+	token, err := server.JoinToken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	const agentName = "agent-1"
+	userData, err = b.config(lab, "agent.yaml", vm.Overrides{
+		Hostname: agentName, Cluster: map[string]string{"server": server.URL(), "token": token},
+	})
+	if err != nil {
+		return nil, err
+	}
+	say("boot %s", agentName)
+	agent, err := lab.Boot(ctx, vm.MachineConfig{Name: agentName, UserData: userData, CPUs: cpus, Memory: agentMemory})
+	if err != nil {
+		return nil, err
+	}
+	if err := cluster.WaitReady(ctx, agentName); err != nil {
+		return nil, err
+	}
+	atAgent := MachineReport{Name: agentName, Role: "agent", CPUs: cpus, Memory: agentMemory}
+	if atAgent.Boot, err = bootStages(ctx, agent); err != nil {
+		return nil, err
+	}
+	if atAgent.Idle, err = measureIdle(ctx, agent, b.settle); err != nil {
+		return nil, err
+	}
+	return []MachineReport{atServer, atAgent}, nil
+}
+
+func (b *bench) config(lab *vm.Lab, example string, o vm.Overrides) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(b.examples, example))
+	if err != nil {
+		return nil, err
+	}
+	o.AuthorizedKey = lab.AuthorizedKey()
+	return vm.Override(data, o)
+}
+
+// commit is what the tree was at, with a mark if it has changes; "unknown" outside of a repository.
+func commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func say(format string, args ...any) { fmt.Printf(format+" ...\n", args...) }

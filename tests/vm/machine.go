@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/skerry-os/skerry/tests/vm/ethernet"
+)
+
+// Defaults of MachineConfig.
+const (
+	defaultCPUs   = 2
+	defaultMemory = 2560 // MiB
+	defaultDisk   = 10   // GiB
+)
+
+// MachineConfig says what a machine is. Only Name is needed.
+type MachineConfig struct {
+	Name   string // in the lab's DNS, and the folder of its files
+	CPUs   int    // default 2
+	Memory int    // MiB, default 2560
+	Disk   int    // GiB, default 10
+	// UserData is the cloud-config, written to the NoCloud volume as it is. Nil leaves the volume out.
+	UserData []byte
+}
+
+// Machine is one virtual machine: a disk, a network card and a switch to turn it on.
+type Machine struct {
+	lab    *Lab
+	cfg    MachineConfig
+	number int // from 1
+	port   *ethernet.Port
+	dir    string
+	disk   string
+
+	mu sync.Mutex // guards everything that follows
+	// boots has a console for each time the machine was switched on or reset.
+	boots    []*Console
+	process  *qemu  // nil when off
+	ending   string // why the machine went off, as QEMU says it
+	snapshot string // to start from at the next power-on
+	session  *ssh.Client
+	hostKey  string
+}
+
+// Add puts a machine, switched off, with a fresh disk made from the image, into the lab.
+func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
+	if cfg.CPUs == 0 {
+		cfg.CPUs = defaultCPUs
+	}
+	if cfg.Memory == 0 {
+		cfg.Memory = defaultMemory
+	}
+	if cfg.Disk == 0 {
+		cfg.Disk = defaultDisk
+	}
+	m := &Machine{lab: l, cfg: cfg, dir: filepath.Join(l.cfg.Dir, cfg.Name)}
+	m.disk = filepath.Join(m.dir, "disk.qcow2")
+	if err := l.add(m); err != nil {
+		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+	}
+	if err := os.RemoveAll(m.dir); err != nil {
+		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+	}
+	if err := os.MkdirAll(m.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+	}
+	if err := newOverlay(ctx, l.cfg.Image, "raw", m.disk, cfg.Disk); err != nil {
+		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+	}
+	if err := newVars(ctx, l.firmware.vars, m.varsPath()); err != nil {
+		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+	}
+	if cfg.UserData != nil {
+		if err := m.SetUserData(cfg.UserData); err != nil {
+			return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+		}
+	}
+	return m, nil
+}
+
+// Boot adds a machine and switches it on.
+func (l *Lab) Boot(ctx context.Context, cfg MachineConfig) (*Machine, error) {
+	m, err := l.Add(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return m, m.PowerOn(ctx)
+}
+
+func (m *Machine) varsPath() string { return filepath.Join(m.dir, "vars.qcow2") }
+func (m *Machine) seedPath() string { return filepath.Join(m.dir, "seed.img") }
+
+// Name is the machine's name in the lab.
+func (m *Machine) Name() string { return m.cfg.Name }
+
+// Dir is where the machine's files are.
+func (m *Machine) Dir() string { return m.dir }
+
+// Address is the machine's address on the lab's network.
+func (m *Machine) Address() netip.Addr { return ethernet.Address(m.number) }
+
+// SetUserData writes a new NoCloud volume. A running machine sees it at its next power-on.
+func (m *Machine) SetUserData(userData []byte) error {
+	// The instance ID stays the same over all boots of one machine, as a cloud would have it.
+	metaData := fmt.Sprintf("instance-id: %s\nlocal-hostname: %s\n", m.cfg.Name, m.cfg.Name)
+	return writeSeed(m.seedPath(), map[string][]byte{"user-data": userData, "meta-data": []byte(metaData)})
+}
+
+// SetCable pulls (false) or plugs in (true) the network cable. The machine is not told.
+func (m *Machine) SetCable(plugged bool) { m.port.SetCable(plugged) }
+
+// Running says whether the machine is switched on.
+func (m *Machine) Running() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.process != nil
+}
+
+// PowerOn switches the machine on. A machine that resets itself is switched on again without further ado, as hardware
+// would; one that powers off stays off.
+func (m *Machine) PowerOn(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.powerOnLocked(ctx)
+}
+
+func (m *Machine) powerOnLocked(ctx context.Context) error {
+	if m.process != nil {
+		return fmt.Errorf("switch %s on: it is on", m.cfg.Name)
+	}
+	if err := m.lab.ctx.Err(); err != nil {
+		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
+	}
+	n := len(m.boots) + 1
+	file, err := os.Create(filepath.Join(m.dir, fmt.Sprintf("console-%d.log", n)))
+	if err != nil {
+		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
+	}
+	messages, err := os.OpenFile(filepath.Join(m.dir, "qemu.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
+	}
+	console := NewConsole(file, func(l Line) {
+		if m.lab.cfg.Follow != nil {
+			m.lab.cfg.Follow(m, l)
+		}
+	})
+	h := hardware{
+		name: m.cfg.Name, mac: ethernet.MAC(m.number), cpus: m.cfg.CPUs, memory: m.cfg.Memory,
+		disk: m.disk, vars: m.varsPath(), firmware: m.lab.firmware, accel: m.lab.accel, snapshot: m.snapshot,
+	}
+	if exists(m.seedPath()) {
+		h.seed = m.seedPath()
+	}
+	q, err := startQEMU(ctx, h, console, messages)
+	if err != nil {
+		file.Close()
+		messages.Close()
+		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
+	}
+	m.process, m.snapshot = q, ""
+	m.boots = append(m.boots, console)
+	m.lab.cfg.Log.Debug("power on", "machine", m.cfg.Name, "boot", n)
+	go m.port.Serve(q.wire) //nolint:errcheck // ends with the process, whose end is dealt with below
+	stop := context.AfterFunc(m.lab.ctx, q.kill)
+	go func() {
+		<-q.exited
+		stop()
+		q.wire.Close()
+		console.Close()
+		file.Close()
+		messages.Close()
+		m.ended(q)
+	}()
+	return nil
+}
+
+// ended deals with a QEMU process that is gone.
+func (m *Machine) ended(q *qemu) {
+	reason := q.control.shutdownReason()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hangUpLocked()
+	if m.process != q {
+		return // switched off on purpose
+	}
+	m.process = nil
+	if m.ending = reason; reason == "" {
+		m.ending = fmt.Sprintf("QEMU ended: %v", q.err)
+	}
+	m.lab.cfg.Log.Debug("machine stopped", "machine", m.cfg.Name, "reason", m.ending)
+	if reason == "guest-reset" && m.lab.ctx.Err() == nil {
+		if err := m.powerOnLocked(m.lab.ctx); err != nil {
+			m.lab.cfg.Log.Error("machine reset itself and could not be switched on again", "machine", m.cfg.Name, "err", err)
+		}
+	}
+}
+
+// PowerCut takes the power away at once. What the guest had not flushed to its disk may or may not be there afterwards:
+// writes to clusters that the disk file had before survive, for the host has them; the table of new clusters is in the
+// memory of QEMU and lost.
+func (m *Machine) PowerCut() {
+	m.mu.Lock()
+	q := m.process
+	m.process, m.ending = nil, "power cut"
+	m.mu.Unlock()
+	if q == nil {
+		return
+	}
+	q.kill()
+	<-q.exited
+}
+
+// Shutdown powers the machine off in order and waits until it is off.
+func (m *Machine) Shutdown(ctx context.Context) error {
+	if _, err := m.Run(ctx, "sudo systemctl poweroff --no-block"); err != nil {
+		return fmt.Errorf("shut %s down: %w", m.cfg.Name, err)
+	}
+	return Wait(ctx, m.cfg.Name+" to switch itself off", OffTimeout, func(context.Context) error {
+		if m.Running() {
+			return fmt.Errorf("it is on, its console ends with %q", m.Console().Last().Text)
+		}
+		return nil
+	})
+}
+
+// Reboot restarts the machine in order and waits until it can be logged in to again.
+func (m *Machine) Reboot(ctx context.Context) error {
+	before := m.Boots()
+	id, err := m.BootID(ctx)
+	if err != nil {
+		return fmt.Errorf("reboot %s: %w", m.cfg.Name, err)
+	}
+	if _, err := m.Run(ctx, "sudo systemctl reboot --no-block"); err != nil {
+		return fmt.Errorf("reboot %s: %w", m.cfg.Name, err)
+	}
+	err = Wait(ctx, m.cfg.Name+" to go down for the reboot", OffTimeout, func(context.Context) error {
+		if m.Boots() == before {
+			return fmt.Errorf("it is still up, its console ends with %q", m.Console().Last().Text)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.WaitSSH(ctx); err != nil {
+		return err
+	}
+	now, err := m.BootID(ctx)
+	if err != nil {
+		return fmt.Errorf("reboot %s: %w", m.cfg.Name, err)
+	}
+	if now == id {
+		return fmt.Errorf("reboot %s: the boot ID is still %s", m.cfg.Name, id)
+	}
+	return nil
+}
+
+// BootID is the kernel's identifier of the current boot.
+func (m *Machine) BootID(ctx context.Context) (string, error) {
+	out, err := m.Run(ctx, "cat /proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(out), err
+}
+
+// Snapshot stores the running machine, memory and disk, under a name.
+func (m *Machine) Snapshot(ctx context.Context, name string) error {
+	m.mu.Lock()
+	q := m.process
+	m.mu.Unlock()
+	if q == nil {
+		return fmt.Errorf("snapshot %s: it is off", m.cfg.Name)
+	}
+	if err := q.control.monitor(ctx, "savevm "+name); err != nil {
+		return fmt.Errorf("snapshot %s: %w", m.cfg.Name, err)
+	}
+	return nil
+}
+
+// Restore puts the machine into the state of a snapshot, running, with the clock set to now: a guest that wakes up in
+// the past would find its certificates not yet valid.
+func (m *Machine) Restore(ctx context.Context, name string) error {
+	m.PowerCut()
+	m.mu.Lock()
+	m.snapshot = name
+	err := m.powerOnLocked(ctx)
+	m.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", m.cfg.Name, err)
+	}
+	if err := m.WaitSSH(ctx); err != nil {
+		return err
+	}
+	_, err = m.Run(ctx, fmt.Sprintf("sudo date -u -s @%d", time.Now().Unix()))
+	return err
+}
+
+// Boots is how often the machine was switched on or reset itself.
+func (m *Machine) Boots() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.boots)
+}
+
+// Console is the console of the current boot, or of the last one of a machine that is off.
+func (m *Machine) Console() *Console {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.boots) == 0 {
+		return NewConsole(nil, nil)
+	}
+	return m.boots[len(m.boots)-1]
+}
+
+// Consoles are those of all boots, in order.
+func (m *Machine) Consoles() []*Console {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]*Console(nil), m.boots...)
+}
+
+// WaitConsole waits for a line on the console of the current boot.
+func (m *Machine) WaitConsole(ctx context.Context, within time.Duration, re *regexp.Regexp) (Line, error) {
+	var line Line
+	err := Wait(ctx, fmt.Sprintf("%q on the console of %s", re, m.cfg.Name), within, func(context.Context) error {
+		var found bool
+		if line, found = m.Console().Find(re); found {
+			return nil
+		}
+		if !m.Running() {
+			return m.isOff()
+		}
+		return fmt.Errorf("the console ends with %q", m.Console().Last().Text)
+	})
+	return line, err
+}
+
+var errOff = errors.New("the machine is off")
+
+// isOff is for conditions that only a running machine can fulfil.
+func (m *Machine) isOff() error {
+	m.mu.Lock()
+	ending := m.ending
+	m.mu.Unlock()
+	return Never("the machine is off (%s); its console ends with %q", ending, m.Console().Last().Text)
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+const (
+	qemuBinary = "qemu-system-x86_64"
+	qemuImg    = "qemu-img"
+	qemuIO     = "qemu-io"
+)
+
+var lookPath = exec.LookPath
+
+// File descriptors that QEMU inherits. Sockets are handed over open, so that no path needs to be short enough for one.
+const (
+	netFD = 3
+	qmpFD = 4
+)
+
+// hardware is what a machine is made of.
+type hardware struct {
+	name     string
+	mac      net.HardwareAddr
+	cpus     int
+	memory   int // MiB
+	disk     string
+	vars     string
+	seed     string // "" for none
+	firmware firmware
+	accel    accelerator
+	snapshot string // to start from, "" for power-on
+}
+
+func (h hardware) args() []string {
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-name", h.name,
+		"-machine", "q35",
+		"-smp", strconv.Itoa(h.cpus),
+		"-m", strconv.Itoa(h.memory),
+		// A reset ends the process: each boot is a process of its own with a console of its own, and starts cold.
+		"-no-reboot",
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + quoteOption(h.firmware.code),
+		"-drive", "if=pflash,unit=1,format=qcow2,file=" + quoteOption(h.vars),
+		"-device", "virtio-rng-pci",
+		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=" + quoteOption(h.disk),
+		"-device", "virtio-blk-pci,drive=disk,serial=disk,bootindex=0",
+		"-netdev", fmt.Sprintf("socket,id=net,fd=%d", netFD),
+		// Without an option ROM the firmware has nothing to boot from the network with, which would take it minutes.
+		"-device", "virtio-net-pci,netdev=net,romfile=,mac=" + h.mac.String(),
+		"-chardev", "stdio,id=console,signal=off",
+		"-serial", "chardev:console",
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD),
+		"-mon", "chardev=qmp,mode=control",
+	}
+	args = append(args, h.accel.args...)
+	if h.seed != "" {
+		args = append(args,
+			"-drive", "if=none,id=seed,format=raw,readonly=on,file="+quoteOption(h.seed),
+			"-device", "virtio-blk-pci,drive=seed,serial=seed")
+	}
+	if h.snapshot != "" {
+		args = append(args, "-loadvm", h.snapshot)
+	}
+	return args
+}
+
+// quoteOption doubles commas, which separate QEMU's options.
+func quoteOption(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+
+// qemu is one running QEMU process: one boot of a machine.
+type qemu struct {
+	control *qmp
+	wire    net.Conn // Ethernet frames
+	kill    func()
+	exited  chan struct{} // closed when the process is gone and its console is complete
+	err     error         // of a process that ended by itself and badly; valid after exited
+}
+
+// startQEMU switches the machine on. Its console goes to out, QEMU's own complaints to messages.
+func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu, error) {
+	wire, wireFile, err := socketPair("net")
+	if err != nil {
+		return nil, err
+	}
+	defer wireFile.Close()
+	control, controlFile, err := socketPair("qmp")
+	if err != nil {
+		wire.Close()
+		return nil, err
+	}
+	defer controlFile.Close()
+
+	var complaints bytes.Buffer
+	cmd := exec.Command(qemuBinary, h.args()...)
+	cmd.ExtraFiles = []*os.File{wireFile, controlFile} // netFD, qmpFD
+	cmd.Stdout = out
+	cmd.Stderr = io.MultiWriter(messages, &head{buf: &complaints, max: 4096})
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL, // no machine outlives the harness, however that ends
+		Setpgid:   true,            // Ctrl-C reaches the harness, which decides
+	}
+	q := &qemu{wire: wire, exited: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// The signal above is sent when the thread that started the process ends, not the process: keep the thread.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			q.err = cmd.Wait()
+			close(q.exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		wire.Close()
+		control.Close()
+		return nil, fmt.Errorf("start %s: %w", qemuBinary, err)
+	}
+	q.kill = sync.OnceFunc(func() {
+		cmd.Process.Kill() //nolint:errcheck // it may have ended already
+	})
+	if q.control, err = newQMP(ctx, control); err != nil {
+		q.kill()
+		<-q.exited
+		wire.Close()
+		return nil, fmt.Errorf("start %s: %w: %s", qemuBinary, err, strings.TrimSpace(complaints.String()))
+	}
+	return q, nil
+}
+
+// socketPair returns a connection and the file of its other end, for a child to inherit.
+func socketPair(name string) (net.Conn, *os.File, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socket pair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
+	conn, err := net.FileConn(ours)
+	ours.Close()
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("socket pair: %w", err)
+	}
+	return conn, theirs, nil
+}
+
+// head keeps the first max bytes written to it; QEMU says what is wrong with its options first.
+type head struct {
+	buf *bytes.Buffer
+	max int
+}
+
+func (t *head) Write(p []byte) (int, error) {
+	if room := t.max - t.buf.Len(); room > 0 {
+		t.buf.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}

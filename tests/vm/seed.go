@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	diskfs "github.com/diskfs/go-diskfs"
+	"github.com/diskfs/go-diskfs/disk"
+	"github.com/diskfs/go-diskfs/filesystem"
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	seedLabel = "cidata" // what the NoCloud data source looks for
+	// seedSize is large enough to be FAT32 and nothing else, and not 64 MiB: where the clusters' entries fill the last
+	// sector of the table, go-diskfs makes the table two entries short, and Linux refuses it. The file is sparse.
+	seedSize = 40 << 20
+)
+
+// writeSeed makes a NoCloud volume: a vfat file system, without partition table, that holds the given files.
+func writeSeed(path string, files map[string][]byte) (err error) {
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("seed: %w", err)
+	}
+	d, err := diskfs.Create(path, seedSize, diskfs.SectorSizeDefault)
+	if err != nil {
+		return fmt.Errorf("seed %s: %w", path, err)
+	}
+	defer func() {
+		if cerr := d.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("seed %s: %w", path, cerr)
+		}
+	}()
+	fs, err := d.CreateFilesystem(disk.FilesystemSpec{FSType: filesystem.TypeFat32, VolumeLabel: seedLabel})
+	if err != nil {
+		return fmt.Errorf("seed %s: %w", path, err)
+	}
+	for name, content := range files {
+		f, err := fs.OpenFile("/"+name, os.O_CREATE|os.O_RDWR)
+		if err != nil {
+			return fmt.Errorf("seed %s: create %s: %w", path, name, err)
+		}
+		if _, err := f.Write(content); err != nil {
+			return fmt.Errorf("seed %s: write %s: %w", path, name, err)
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("seed %s: write %s: %w", path, name, err)
+		}
+	}
+	return fs.Close()
+}
+
+const cloudConfigHeader = "#cloud-config\n"
+
+// Overrides are changes to a cloud-config that the harness makes for the user.
+type Overrides struct {
+	Hostname      string // "" leaves it
+	AuthorizedKey string // added to ssh_authorized_keys; "" adds none
+	// Cluster has keys of skerry.cluster to set: the token, the server to join.
+	Cluster map[string]string
+}
+
+// Override changes a cloud-config. Comments and the order of keys survive, so that what a machine gets is still
+// recognizably the user's file.
+func Override(config []byte, o Overrides) ([]byte, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(config, &doc); err != nil {
+		return nil, fmt.Errorf("cloud-config: %w", err)
+	}
+	if len(doc.Content) == 0 {
+		doc = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{{Kind: yaml.MappingNode}}}
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("cloud-config: line %d: not a mapping", root.Line)
+	}
+	if o.Hostname != "" {
+		setScalar(root, "hostname", o.Hostname)
+	}
+	if o.AuthorizedKey != "" {
+		keys := child(root, "ssh_authorized_keys", yaml.SequenceNode)
+		keys.Content = append(keys.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: o.AuthorizedKey})
+	}
+	if len(o.Cluster) > 0 {
+		cluster := child(child(root, "skerry", yaml.MappingNode), "cluster", yaml.MappingNode)
+		names := make([]string, 0, len(o.Cluster))
+		for name := range o.Cluster {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			setScalar(cluster, name, o.Cluster[name])
+		}
+	}
+	out, err := yaml.Marshal(&doc)
+	if err != nil {
+		return nil, fmt.Errorf("cloud-config: %w", err)
+	}
+	if !isCloudConfig(out) {
+		out = append([]byte(cloudConfigHeader), out...)
+	}
+	return out, nil
+}
+
+func isCloudConfig(b []byte) bool {
+	return len(b) >= len(cloudConfigHeader) && string(b[:len(cloudConfigHeader)]) == cloudConfigHeader
+}
+
+// child returns the value of a key, which is made, or made anew, if it is not of the wanted kind.
+func child(mapping *yaml.Node, key string, kind yaml.Kind) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value != key {
+			continue
+		}
+		if mapping.Content[i+1].Kind != kind {
+			mapping.Content[i+1] = &yaml.Node{Kind: kind}
+		}
+		return mapping.Content[i+1]
+	}
+	value := &yaml.Node{Kind: kind}
+	mapping.Content = append(mapping.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, value)
+	return value
+}
+
+func setScalar(mapping *yaml.Node, key, value string) {
+	node := child(mapping, key, yaml.ScalarNode)
+	node.Value, node.Tag, node.Style = value, "!!str", 0
+}
