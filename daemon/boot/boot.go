@@ -18,10 +18,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/apply"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/nodeaddr"
@@ -162,7 +161,7 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(ClusterFile), 0o755); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(ClusterFile, data, 0o600); err != nil {
+	if err := atomicfile.Write(ClusterFile, data, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", ClusterFile, err)
 	}
 	b.Log.Info("this machine is a Kubernetes "+string(role), "node", cluster.NodeName)

@@ -177,7 +177,7 @@ func controllerManagerArgs(opts Options, l layout) map[string]string {
 		"cluster-signing-kubelet-serving-key-file":        tls("server-ca.key"),
 		"cluster-signing-legacy-unknown-cert-file":        tls("server-ca.nochain.crt"),
 		"cluster-signing-legacy-unknown-key-file":         tls("server-ca.key"),
-		"controllers": "*,tokencleaner,-cloud-node-lifecycle-controller,-node-route-controller,-service-lb-controller",
+		"controllers": "*,token-cleaner-controller",
 		// The defaults of 20 and 30 throttle the start of the controllers: the
 		// default ServiceAccount exists seconds later with them.
 		"kube-api-burst":                   "600",

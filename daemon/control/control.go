@@ -45,6 +45,10 @@ const (
 // long because a datastore may first have to replay or migrate a large log.
 const readyTimeout = 10 * time.Minute
 
+// stopTimeout bounds the time that components get to end their requests. systemd
+// starts the process again when one of them failed, and must not wait long.
+const stopTimeout = 20 * time.Second
+
 // Options say which cluster to serve and who this server is.
 type Options struct {
 	Cluster configschema.Cluster // with defaults applied
@@ -126,6 +130,8 @@ func Run(ctx context.Context, opts Options) error {
 			if err == nil {
 				err = errors.New("returned without being asked to")
 			}
+			// Said at once: the others may take a while to stop, or hang.
+			opts.Log.Error(name+" ended; stopping", "error", err)
 			return fmt.Errorf("%s: %w", name, err)
 		})
 	}
@@ -133,9 +139,13 @@ func Run(ctx context.Context, opts Options) error {
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))
 	})
-	if err := startDatastore(ctx, opts.Cluster, layout, opts.Log); err != nil {
+	// The datastore outlives everything that uses it: kube-apiserver can't stop
+	// without it.
+	datastore, err := startDatastore(context.WithoutCancel(ctx), opts.Cluster, layout, opts.Log)
+	if err != nil {
 		return err
 	}
+	defer datastore.stop()
 	apiserver, err := newAPIServer(ctx, components.apiserver, opts.Cluster.HTTPSListenPort)
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
@@ -165,7 +175,20 @@ func Run(ctx context.Context, opts Options) error {
 		<-ctx.Done()
 		return nil
 	})
-	return group.Wait()
+
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopTimeout):
+		return fmt.Errorf("components did not stop within %s: %w", stopTimeout, context.Cause(ctx))
+	}
 }
 
 func addonOptions(opts Options, layout layout, config *rest.Config) addons.Options {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/k3s-io/kine/pkg/endpoint"
@@ -26,12 +27,24 @@ const emulatedEtcd = "3.7.3"
 // With kine's NORMAL the last commits before a power cut may be rolled back.
 const sqliteOptions = "?_journal_mode=WAL&_busy_timeout=30000&_synchronous=FULL&_txlock=immediate&_stmt_cache_size=20&cache=shared"
 
+// datastore is a kine of this process.
+type datastore struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup // closed connections and database
+}
+
+// stop closes the database. What was acknowledged is on the disk before.
+func (d *datastore) stop() {
+	d.cancel()
+	d.done.Wait()
+}
+
 // startDatastore starts kine on the layout's socket. It returns when the
 // database is open, migrated and answers.
-func startDatastore(ctx context.Context, cluster configschema.Cluster, l layout, log *slog.Logger) error {
+func startDatastore(ctx context.Context, cluster configschema.Cluster, l layout, log *slog.Logger) (*datastore, error) {
 	// A socket left by a process that was killed would make the listen fail.
 	if err := os.Remove(l.socket); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("remove stale datastore socket: %w", err)
+		return nil, fmt.Errorf("remove stale datastore socket: %w", err)
 	}
 	logrus.SetLevel(logrus.WarnLevel) // kine logs each start of its poll loop otherwise
 	dsn := cluster.DatastoreEndpoint.Reveal()
@@ -39,7 +52,10 @@ func startDatastore(ctx context.Context, cluster configschema.Cluster, l layout,
 		dsn = "sqlite://" + filepath.Join(l.db, "state.db") + sqliteOptions
 	}
 	started := time.Now()
+	d := &datastore{}
+	ctx, d.cancel = context.WithCancel(ctx)
 	_, err := endpoint.Listen(ctx, endpoint.Config{
+		WaitGroup:           &d.done,
 		Listener:            "unix://" + l.socket,
 		Endpoint:            dsn,
 		EmulatedETCDVersion: emulatedEtcd,
@@ -54,8 +70,9 @@ func startDatastore(ctx context.Context, cluster configschema.Cluster, l layout,
 		PollInterval:     time.Second,
 	})
 	if err != nil {
-		return fmt.Errorf("open datastore: %w", err)
+		d.cancel()
+		return nil, fmt.Errorf("open datastore: %w", err)
 	}
 	log.Info("datastore is open", "took", time.Since(started).Round(time.Millisecond))
-	return nil
+	return d, nil
 }

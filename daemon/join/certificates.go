@@ -12,8 +12,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/pki"
-	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 )
 

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/google/renameio/v2"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // cniIPAM is below /run: no pod survives a reboot, and addresses that a power
@@ -46,7 +46,7 @@ func writeCNI(path, subnet string, clusterCIDRs []string, mtu int) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+	if err := atomicfile.Write(path, append(data, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write CNI configuration: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -18,10 +19,11 @@ import (
 	"github.com/flannel-io/flannel/pkg/ipmatch"
 	"github.com/flannel-io/flannel/pkg/subnet/kube"
 	"github.com/flannel-io/flannel/pkg/trafficmngr/nftables"
-	"github.com/google/renameio/v2"
 	"github.com/vishvananda/netlink"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 const (
@@ -40,7 +42,7 @@ func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths
 		return err
 	}
 	kubeconfig := p.agent("k3scontroller.kubeconfig")
-	if err := waitPodCIDR(ctx, kubeconfig, opts.NodeName); err != nil {
+	if err := waitPodCIDR(ctx, kubeconfig, opts.NodeName, opts.Log); err != nil {
 		return err
 	}
 	netconf, err := json.Marshal(map[string]any{
@@ -52,7 +54,7 @@ func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(p.flannelConfig(), netconf, 0o644); err != nil {
+	if err := atomicfile.Write(p.flannelConfig(), netconf, 0o644); err != nil {
 		return fmt.Errorf("write flannel configuration: %w", err)
 	}
 	// flannel takes the node's name from the environment only.
@@ -121,14 +123,27 @@ func externalInterface(opts Options, config clusterConfig) (*backend.ExternalInt
 }
 
 // waitPodCIDR waits until the controller-manager gave the node its pod range.
-func waitPodCIDR(ctx context.Context, kubeconfig, node string) error {
+// It says once what stands in the way.
+func waitPodCIDR(ctx context.Context, kubeconfig, node string, log *slog.Logger) error {
 	client, err := clientFor(kubeconfig)
 	if err != nil {
 		return err
 	}
+	last := ""
 	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		n, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
-		return err == nil && n.Spec.PodCIDR != "", nil
+		if err == nil && n.Spec.PodCIDR != "" {
+			return true, nil
+		}
+		why := "the controller-manager has not given the node a pod range yet"
+		if err != nil {
+			why = err.Error()
+		}
+		if why != last {
+			log.Info("the pod network waits", "node", node, "for", why)
+			last = why
+		}
+		return false, nil
 	})
 }
 

@@ -5,22 +5,18 @@ package node
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 	kubeletapp "k8s.io/kubernetes/cmd/kubelet/app"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
-)
 
-// resolvedUpstream lists the name servers systemd-resolved forwards to. Pods
-// can't use its stub, 127.0.0.53: that address is theirs, not the machine's.
-const resolvedUpstream = "/run/systemd/resolve/resolv.conf"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
+)
 
 // runKubelet runs the kubelet. Its command installs the process's one signal
 // handler, so nothing else of this process may.
@@ -57,7 +53,7 @@ func writeKubeletConfig(opts Options, config clusterConfig, p paths) error {
 	if err != nil {
 		return fmt.Errorf("encode kubelet configuration: %w", err)
 	}
-	return renameio.WriteFile(filepath.Join(p.kubeletConfigDir(), "00-k3s-defaults.conf"), data, 0o600)
+	return atomicfile.Write(filepath.Join(p.kubeletConfigDir(), "00-k3s-defaults.conf"), data, 0o600)
 }
 
 // kubeletConfiguration returns the defaults that a user's kubelet-arg may
@@ -98,8 +94,10 @@ func kubeletConfiguration(opts Options, config clusterConfig, p paths) (*kubelet
 		TLSMinVersion:                   "VersionTLS12",
 		VolumePluginDir:                 volumePlugins,
 	}
-	if _, err := os.Stat(resolvedUpstream); err == nil {
-		kubelet.ResolverConfig = ptr.To(resolvedUpstream)
+	resolv, err := resolvConf(resolvedUpstream, p)
+	if err != nil {
+		return nil, err
 	}
+	kubelet.ResolverConfig = &resolv
 	return kubelet, nil
 }

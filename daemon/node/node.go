@@ -79,6 +79,8 @@ func Run(ctx context.Context, opts Options) error {
 			if err == nil {
 				err = errors.New("returned without being asked to")
 			}
+			// Said at once: the others may take a while to stop, or hang.
+			opts.Log.Error(name+" ended; stopping", "error", err)
 			return fmt.Errorf("%s: %w", name, err)
 		})
 	}

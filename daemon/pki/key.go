@@ -16,7 +16,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // serviceKeyBits is the size of the RSA key service account tokens are signed

@@ -13,7 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // Kubeconfig says how one user reaches one cluster. Certificates are given as

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // supervisorLeaf is the certificate of the listener on port 6443.

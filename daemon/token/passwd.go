@@ -13,7 +13,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // Roles that users of the password file have.

@@ -7,7 +7,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/skerry-os/skerry/daemon/pki/atomicfile"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // EgressConfig tells kube-apiserver to send what goes to nodes and pods through

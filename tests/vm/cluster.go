@@ -79,7 +79,12 @@ func (m *Machine) WaitServer(ctx context.Context) (*Cluster, error) {
 	}
 	var c *Cluster
 	err := Wait(ctx, "the Kubernetes API of "+m.cfg.Name, ReadyTimeout, func(ctx context.Context) error {
-		var err error
+		// A refused connection costs a booting machine nothing; a shell that runs sudo each second would slow it down.
+		conn, err := m.lab.Dial(ctx, "tcp", net.JoinHostPort(m.Address().String(), apiPort))
+		if err != nil {
+			return fmt.Errorf("%w; the console ends with %q", err, m.Console().Last().Text)
+		}
+		conn.Close()
 		if c, err = m.Cluster(ctx); err != nil {
 			return err
 		}
