@@ -15,6 +15,8 @@ GO      ?= go
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 export CGO_ENABLED := 0
+# -trimpath everywhere: another setting would compile Kubernetes a second time.
+export GOFLAGS := -trimpath -buildvcs=false
 export GOTOOLCHAIN := local
 export SOURCE_DATE_EPOCH
 
@@ -26,7 +28,7 @@ LDFLAGS  := -s -w \
 KLDFLAGS := $(LDFLAGS) \
 	-X $(K8S).gitVersion=$(KUBERNETES_VERSION) -X $(K8S).gitMajor=$(word 1,$(K8SPARTS)) -X $(K8S).gitMinor=$(word 2,$(K8SPARTS)) \
 	-X $(K8S).gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION)
-BUILD    := $(GO) build -trimpath -buildvcs=false
+BUILD    := $(GO) build
 
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
@@ -82,3 +84,50 @@ release: tree ## build the disk image and its compressed form, build/skerry-VERS
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock
 	@$(GO) run ./image/build -out build -accept-lock
+
+AGENTS ?= 0
+.PHONY: run
+run: image ## boot examples/server.yaml in QEMU and wait until it is Ready; AGENTS=n boots agents too; Ctrl-C stops
+	@$(GO) run ./tests/cmd/run -image $(IMAGE) -agents $(AGENTS)
+
+.PHONY: unit
+unit: go ## vet, and the tests beside the code
+	@echo "go vet and go test"; $(GO) vet ./... && $(GO) test ./...
+	@cd image/components/coredns && $(GO) test -tags grpcnotrace .
+
+.PHONY: test
+test: image unit ## everything that continuous integration runs: unit tests and the scenarios of suite "test"
+	@$(GO) run ./tests/cmd/scenario run --suite test --image $(IMAGE)
+
+.PHONY: test-all
+test-all: image unit reproducible ## all of test, the long scenarios, fuzzing, and building the image twice
+	@$(GO) run ./tests/cmd/scenario run --suite test-all --image $(IMAGE)
+
+.PHONY: reproducible
+reproducible: image ## build the image again from nothing cached but the downloads; the bytes must be the same
+	@$(GO) run ./image/build -tree $(TREE) -out build/again -cache build/again/cache
+	@cmp $(IMAGE) build/again/$(notdir $(IMAGE)) && echo "the same bytes"
+
+.PHONY: scenarios
+scenarios: go ## list the whole-machine scenarios
+	@$(GO) run ./tests/cmd/scenario list
+
+.PHONY: scenario
+scenario: image ## run one scenario: make scenario NAME=server-ready (KEEP=1 leaves its machines' disks)
+	@$(GO) run ./tests/cmd/scenario run $(NAME) --image $(IMAGE) $(if $(KEEP),--keep)
+
+.PHONY: bench
+bench: image ## measure size, boot, memory and CPU; writes build/bench.json
+	@$(GO) run ./tests/bench -image $(IMAGE)
+
+.PHONY: generate
+generate: go ## make schema.json from the Go types again
+	@$(GO) generate ./config-schema
+
+.PHONY: lint
+lint: go ## golangci-lint with the rules of .golangci.yml
+	@$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION) run ./...
+
+.PHONY: clean
+clean: ## remove build/ (what was downloaded and compiled stays in the user's cache)
+	@$(SUDO) rm -rf build

@@ -165,12 +165,7 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 		return fmt.Errorf("write %s: %w", ClusterFile, err)
 	}
 	b.Log.Info("this machine is a Kubernetes "+string(role), "node", cluster.NodeName)
-	if err := b.start(ctx, unit.Containerd); err != nil {
-		return err
-	}
-	// Images are imported beside everything else: a node that has them already
-	// must not wait, and one that has not starts its pods as each arrives.
-	return b.start(ctx, unit.Images)
+	return b.start(ctx, unit.Containerd)
 }
 
 // cluster starts Kubernetes and waits until this node is Ready in it. On a
@@ -190,6 +185,13 @@ func (b *Boot) cluster(ctx context.Context) error {
 			return err
 		}
 		b.Log.Info("the Kubernetes API is ready")
+	}
+	// Images are imported beside the node: it must not wait for images that are
+	// there already, and starts its pods as each arrives. But not beside the
+	// control plane: on a small machine the two would halve each other's speed,
+	// and there is no pod to start before the API answers.
+	if err := b.start(ctx, unit.Images); err != nil {
+		return err
 	}
 	return unit.WaitActive(ctx, b.Units, unit.Node, b.Log)
 }

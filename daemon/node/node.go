@@ -99,13 +99,19 @@ func Run(ctx context.Context, opts Options) error {
 	if err := waitSocket(ctx, ContainerdSocket); err != nil {
 		return err
 	}
+	client, err := clientFor(paths.agent("kubelet.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	// A kubelet that finds no API only takes processor time from the control
+	// plane that starts beside it.
+	opts.Status("waiting for the Kubernetes API")
+	if err := waitAPI(ctx, client); err != nil {
+		return err
+	}
 	opts.Status("starting kubelet")
 	run("kubelet", func(ctx context.Context) error { return runKubelet(ctx, opts, config, paths) })
 	run("node", func(ctx context.Context) error {
-		client, err := clientFor(paths.agent("kubelet.kubeconfig"))
-		if err != nil {
-			return err
-		}
 		if err := waitRegistered(ctx, client, opts.NodeName); err != nil {
 			return err
 		}
@@ -167,6 +173,14 @@ func waitSocket(ctx context.Context, path string) error {
 			return false, nil
 		}
 		return true, conn.Close()
+	})
+}
+
+// waitAPI waits until kube-apiserver says that it is ready.
+func waitAPI(ctx context.Context, client kubernetes.Interface) error {
+	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		return err == nil, nil
 	})
 }
 

@@ -23,8 +23,8 @@ var invalidConfigs = []struct {
 }{
 	{
 		name:     "bad-yaml",
-		userData: "#cloud-config\nhostname: server-1\nskerry:\n  role: [server\n",
-		says:     regexp.MustCompile(`user-data:[45]\b`),
+		userData: "#cloud-config\nhostname: server-1\nskerry:\n  role: \"server\n",
+		says:     regexp.MustCompile(`user-data:4:\d+: not valid YAML`),
 	},
 	{
 		name:     "unknown-key",
@@ -98,7 +98,7 @@ var invalidConfig = Scenario{
 			if err := m.WaitSSH(ctx); err != nil {
 				return err
 			}
-			return outputHas(ctx, m, "hostname", serverName)
+			return outputHas(ctx, m, "cat /proc/sys/kernel/hostname", serverName)
 		})
 	},
 }
