@@ -22,10 +22,9 @@ type Cluster struct {
 	NodeName string `yaml:"node-name"`
 	// Whether an id that is the machine's own is appended to the node's name.
 	WithNodeID bool `yaml:"with-node-id"`
-	// Addresses of the node in the cluster, at most one IPv4 and one IPv6.
+	// Address of the node in the cluster. The default is that of the interface
+	// with the default route.
 	NodeIP CommaList `yaml:"node-ip"`
-	// Addresses that others outside the cluster reach the node at.
-	NodeExternalIP CommaList `yaml:"node-external-ip"`
 	// Labels that the node registers with, as key=value.
 	NodeLabel CommaList `yaml:"node-label"`
 	// Taints that the node registers with, as key=value:effect.
@@ -56,7 +55,7 @@ type Cluster struct {
 	// Mode of that file, in quotes. The default is "0600".
 	WriteKubeconfigMode Mode `yaml:"write-kubeconfig-mode"`
 	// How pods of different nodes reach each other. The default is vxlan.
-	FlannelBackend string `yaml:"flannel-backend" enum:"none,vxlan,host-gw,wireguard-native"`
+	FlannelBackend string `yaml:"flannel-backend" enum:"none,vxlan,host-gw"`
 	// Network interface of the traffic between nodes.
 	FlannelIface string `yaml:"flannel-iface"`
 	// Packaged components to leave out, and to remove where they are.
@@ -71,8 +70,6 @@ type Cluster struct {
 	KubeControllerManagerArg ArgList `yaml:"kube-controller-manager-arg"`
 	// Further arguments of kube-scheduler.
 	KubeSchedulerArg ArgList `yaml:"kube-scheduler-arg"`
-	// Whether to log in detail.
-	Debug bool `yaml:"debug"`
 	// Ports for services of type NodePort. The default is 30000-32767.
 	ServiceNodePortRange string `yaml:"service-node-port-range"`
 	// Database of the cluster. The default is SQLite in the data folder.
@@ -110,19 +107,21 @@ func (c *Cluster) checkTokens(s scope) {
 	if endpoint := c.DatastoreEndpoint.Reveal(); endpoint != "" {
 		scheme, _, ok := strings.Cut(endpoint, "://")
 		if !ok || !datastores[scheme] {
-			s.problem(s.at("datastore-endpoint"), "is not a datastore", "begin it with sqlite://, postgres://, mysql://, nats://, http:// or https://")
+			s.problem(s.at("datastore-endpoint"), "is not a datastore of this release", "begin it with sqlite://")
 		}
 	}
 }
 
-var datastores = set("sqlite", "postgres", "mysql", "nats", "http", "https")
+var datastores = set("sqlite")
 
 func (c *Cluster) checkNode(s scope) {
 	if c.NodeName != "" {
 		s.hostname("node-name", c.NodeName, 253)
 	}
 	s.addresses("node-ip", c.NodeIP)
-	s.addresses("node-external-ip", c.NodeExternalIP)
+	if len(c.NodeIP) > 1 {
+		s.problem(s.item("node-ip", 1), "a second address is not supported by this release", "give the first family's only")
+	}
 	for i, label := range c.NodeLabel {
 		checkLabel(s, s.item("node-label", i), label)
 	}
@@ -165,13 +164,15 @@ func (c *Cluster) checkPaths(s scope) {
 	}
 }
 
-// checkArg checks the outside of an argument: name, name=value, or K3s'
-// name+=value and name-=value that add to what Skerry gives.
+// checkArg checks the outside of an argument: name, or name=value. K3s'
+// name+=value and name-=value, which add to what is given anyway, are refused.
 func checkArg(s scope, at, arg string) {
 	name, _, _ := strings.Cut(arg, "=")
 	switch {
 	case strings.HasPrefix(arg, "-"):
 		s.problem(at, quote(name)+" begins with a dash", "write "+strings.TrimLeft(clip(name), "-")+"=…")
+	case strings.HasSuffix(name, "+") || strings.HasSuffix(name, "-"):
+		s.problem(at, "adding to a value with += or -= is not supported by this release", "give the whole value with =")
 	case name == "" || strings.ContainsAny(name, " \t\n"):
 		s.problem(at, "is not an argument", "name=value")
 	}

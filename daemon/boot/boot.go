@@ -46,7 +46,9 @@ type Boot struct {
 	Notifier *notify.Notifier
 	Sources  []source.Source
 	Machine  *apply.Machine
-	Log      *slog.Logger
+	// StatusSocket is where `skerry status` is answered.
+	StatusSocket string
+	Log          *slog.Logger
 
 	sequence *phase.Sequence
 
@@ -70,7 +72,7 @@ func (b *Boot) Run(ctx context.Context) error {
 		phase.Phase{Name: "cluster", Run: b.cluster},
 	)
 	serving := make(chan error, 1)
-	go func() { serving <- status.Serve(ctx, status.Socket, b.Status) }()
+	go func() { serving <- status.Serve(ctx, b.StatusSocket, b.Status) }()
 	go b.watch(ctx)
 
 	if err := b.sequence.Run(ctx); err != nil {
@@ -148,6 +150,11 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 	if cluster.NodeName == "" {
 		cluster.NodeName = b.loaded.Hostname
 	}
+	name, err := identity.NodeName(cluster.NodeName, cluster.WithNodeID)
+	if err != nil {
+		return err
+	}
+	cluster.NodeName, cluster.WithNodeID = name, false // the id is in the name now
 	b.mu.Lock()
 	b.role, b.nodeName = role, cluster.NodeName
 	b.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/boot"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/source"
+	"github.com/skerry-os/skerry/daemon/status"
 )
 
 func daemonCommand() *cobra.Command {
@@ -35,11 +36,12 @@ systemd.`,
 			}
 			defer units.Close()
 			b := &boot.Boot{
-				Units:    units,
-				Notifier: notifier,
-				Sources:  source.Default(log),
-				Machine:  apply.NewMachine(log),
-				Log:      log,
+				Units:        units,
+				Notifier:     notifier,
+				Sources:      source.Default(log),
+				Machine:      apply.NewMachine(log),
+				StatusSocket: status.Socket,
+				Log:          log,
 			}
 			return failed(b.Run(cmd.Context()))
 		},

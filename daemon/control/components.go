@@ -120,9 +120,13 @@ func parse(name string, sets cliflag.NamedFlagSets, ours map[string]string, user
 
 func apiserverArgs(opts Options, l layout) map[string]string {
 	tls := func(name string) string { return filepath.Join(l.tls, name) }
+	advertise := opts.Cluster.AdvertiseAddress
+	if advertise == "" {
+		advertise = opts.NodeIP.String()
+	}
 	issuer := "https://kubernetes.default.svc." + opts.Cluster.ClusterDomain
 	return map[string]string{
-		"advertise-address":                  opts.NodeIP.String(),
+		"advertise-address":                  advertise,
 		"allow-privileged":                   "true",
 		"anonymous-auth":                     "false",
 		"api-audiences":                      issuer + ",k3s",

@@ -73,3 +73,21 @@ func read(what, path string) (string, error) {
 	}
 	return text, nil
 }
+
+// NodeName returns the name this machine registers: name in lower case, as
+// Kubernetes demands, with the machine's node id behind it if withID (K3s'
+// with-node-id).
+func NodeName(name string, withID bool) (string, error) {
+	name = strings.ToLower(name)
+	if !withID {
+		return name, nil
+	}
+	if err := EnsureNodeID(NodeIDFile); err != nil {
+		return "", err
+	}
+	id, err := NodeID(NodeIDFile)
+	if err != nil {
+		return "", err
+	}
+	return name + "-" + id, nil
+}

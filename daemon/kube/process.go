@@ -61,6 +61,9 @@ func (p *process) start(ctx context.Context) error {
 	if p.cluster, err = cluster.WithDefaults(); err != nil {
 		return err
 	}
+	if err := readToken(&p.cluster); err != nil {
+		return err
+	}
 	if p.nodeName, err = nodeName(p.cluster); err != nil {
 		return err
 	}
@@ -86,8 +89,7 @@ func (p *process) ready() {
 	}
 }
 
-// nodeName returns the name this machine registers: node-name, or the host's
-// name, in lower case as Kubernetes demands.
+// nodeName returns node-name, or the host's name.
 func nodeName(c configschema.Cluster) (string, error) {
 	name := c.NodeName
 	if name == "" {
@@ -97,7 +99,23 @@ func nodeName(c configschema.Cluster) (string, error) {
 		}
 		name = host
 	}
-	return strings.ToLower(name), nil
+	return identity.NodeName(name, c.WithNodeID)
+}
+
+// readToken replaces token-file by what is in it.
+func readToken(c *configschema.Cluster) error {
+	if c.TokenFile == "" {
+		return nil
+	}
+	data, err := os.ReadFile(c.TokenFile)
+	if err != nil {
+		return fmt.Errorf("read token-file: %w", err)
+	}
+	c.Token = configschema.Secret(strings.TrimSpace(string(data)))
+	if c.Token.Reveal() == "" {
+		return fmt.Errorf("token-file %s is empty", c.TokenFile)
+	}
+	return nil
 }
 
 func controlCommand() *cobra.Command {
