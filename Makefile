@@ -86,6 +86,10 @@ image-lock: go deps ## accept the Debian packages that the mirrors have now, in 
 	@$(GO) run ./image/build -out build -accept-lock
 
 AGENTS ?= 0
+# Emulated processors on a busy host are slow: every deadline of a scenario is
+# stretched by this. A scenario that passes takes no longer for it.
+export SKERRY_TIMEOUT_SCALE ?= 2
+
 .PHONY: run
 run: image ## boot examples/server.yaml in QEMU and wait until it is Ready; AGENTS=n boots agents too; Ctrl-C stops
 	@$(GO) run ./tests/cmd/run -image $(IMAGE) -agents $(AGENTS)

@@ -147,7 +147,7 @@ func (o Options) join(ctx context.Context, p paths) (*join.Result, error) {
 		NodePassword: o.NodePassword,
 		NodeIPs:      []net.IP{o.NodeIP},
 		DataDir:      o.Cluster.DataDir,
-		Log:          o.Log.With("component", "join"),
+		Log:          slog.New(statusHandler{o.Log.Handler(), o.Status}).With("component", "join"),
 	}
 	if o.Server {
 		options.Token, options.Local = "", true

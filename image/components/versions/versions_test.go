@@ -123,3 +123,21 @@ func TestParse(t *testing.T) {
 		})
 	}
 }
+
+func TestContainerdPinsTheShippedPause(t *testing.T) {
+	set, err := Read(filepath.Join(top, "image/versions.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := set.Get("CATATONIT_VERSION")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.ReadFile(filepath.Join(top, "overlay/etc/skerry/containerd.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `sandbox = "skerry.local/pause:` + version + `"`; !strings.Contains(string(config), want) {
+		t.Errorf("containerd.toml does not have %s: no pod would start", want)
+	}
+}
