@@ -40,7 +40,7 @@ func (k *AuthorizedKey) decodeNode(d *decoder, n *yaml.Node, path string) {
 		d.problem(n, path, "is not an SSH public key", "use the content of a .pub file, such as ssh-ed25519 AAAA… you@example.org")
 		return
 	}
-	if key.Type() == ssh.InsecureKeyAlgoDSA {
+	if key.Type() == ssh.InsecureKeyAlgoDSA { //nolint:staticcheck // named in order to refuse it
 		d.problem(n, path, "is a DSA key, which sshd refuses", "make a new one with ssh-keygen -t ed25519")
 		return
 	}

@@ -19,7 +19,7 @@ func EncodeCluster(c *Cluster) ([]byte, error) {
 		if v.Field(i).IsZero() {
 			continue
 		}
-		var value any = v.Field(i).Interface()
+		value := v.Field(i).Interface()
 		switch typed := value.(type) {
 		case Secret:
 			value = typed.Reveal()

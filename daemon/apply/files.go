@@ -86,7 +86,7 @@ func (m *Machine) lookup(file, name string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if row := table.row(name); row != nil && len(row) > 2 {
+	if row := table.row(name); len(row) > 2 {
 		return strconv.Atoi(row[2])
 	}
 	return 0, fmt.Errorf("%s has no %q", file, name)

@@ -69,7 +69,7 @@ func (c *Containerd) Import(ctx context.Context, archive io.Reader) ([]string, e
 	if err != nil {
 		return nil, fmt.Errorf("take a lease: %w", err)
 	}
-	defer done(context.WithoutCancel(ctx))
+	defer done(context.WithoutCancel(ctx)) //nolint:errcheck // a lease that stays expires by itself
 
 	imported, err := c.client.Import(ctx, archive,
 		client.WithImageLabels(map[string]string{pinnedLabel: pinnedValue}),

@@ -52,7 +52,7 @@ func kindOf(err error) error {
 // passwords is K3s', for which users search.
 func explain(server string, err error, retry time.Duration) string {
 	var what string
-	switch kindOf(err) {
+	switch kindOf(err) { //nolint:errorlint // kindOf returns the sentinels themselves
 	case ErrUnreachable:
 		what = fmt.Sprintf("cannot reach server %s: %v", server, cause(err))
 	case ErrUntrusted:

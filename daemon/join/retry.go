@@ -4,6 +4,7 @@ package join
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -45,7 +46,7 @@ func newBackoff(local bool, random func() float64) *backoff {
 }
 
 func (b *backoff) next(kind error) time.Duration {
-	if kind != b.kind {
+	if kind != b.kind { //nolint:errorlint // kinds are sentinels, never wrapped
 		b.kind, b.pause = kind, b.first
 	} else {
 		b.pause *= 2
@@ -102,7 +103,7 @@ func (r *reporter) joined(server string) {
 }
 
 func expectedAtStart(kind error) bool {
-	return kind == ErrUnreachable || kind == ErrStarting || kind == ErrTokenFile
+	return errors.Is(kind, ErrUnreachable) || errors.Is(kind, ErrStarting) || errors.Is(kind, ErrTokenFile)
 }
 
 type systemClock struct{}

@@ -48,7 +48,7 @@ func newTestServer(t *testing.T) *server {
 		s.Connect(w, r, "agent-1")
 	}))
 	t.Cleanup(func() {
-		s.Server.Close()
+		s.Close()
 		s.http.Close()
 	})
 	dir := t.TempDir()
@@ -257,7 +257,7 @@ func TestReconnect(t *testing.T) {
 	s.deny.Store(false)
 	for range 3 {
 		waitFor(t, "the tunnel", func() bool { return s.Connected("agent-1") })
-		s.Server.Close()
+		s.Close()
 		waitFor(t, "its end", func() bool { return !s.Connected("agent-1") })
 	}
 	waitFor(t, "the tunnel", func() bool { return s.Connected("agent-1") })

@@ -27,7 +27,6 @@ type options struct {
 	tree       string // our programs and container images, laid over the root
 	out        string // where the image goes
 	cacheDir   string
-	verity     string // what a corrupt block of the root does
 	cmdline    string // appended to the kernel command line, for tests
 	acceptLock bool   // write packages.lock instead of comparing
 	compress   bool   // also write the .raw.zst

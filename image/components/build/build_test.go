@@ -52,7 +52,7 @@ func TestKeyTellsPartsApart(t *testing.T) {
 	if newKey("ab", "c").String() == newKey("a", "bc").String() {
 		t.Error("different parts, same key")
 	}
-	if newKey("ab", "c").String() != newKey("ab", "c").String() {
+	if once, again := newKey("ab", "c"), newKey("ab", "c"); once.String() != again.String() {
 		t.Error("same parts, different keys")
 	}
 }
@@ -171,7 +171,7 @@ func TestLayoutNamesTheImage(t *testing.T) {
 	files := map[string][]byte{}
 	for r := tar.NewReader(bytes.NewReader(archive)); ; {
 		header, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -25,10 +25,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
 
-const (
-	nic tcpip.NICID = 1
-	mtu             = 1500
-)
+const nic tcpip.NICID = 1
+
+const mtu = 1500 // bytes, without the Ethernet header
 
 // Host is a TCP/IP host on a switch, without any route off the segment.
 type Host struct {

@@ -16,7 +16,7 @@ func splice(a, b net.Conn) {
 		wg.Go(func() {
 			_, err := io.Copy(way[0], way[1])
 			if half, ok := way[0].(interface{ CloseWrite() error }); ok && err == nil {
-				half.CloseWrite()
+				half.CloseWrite() //nolint:errcheck // the other side is gone, which ends its way too
 				return
 			}
 			way[0].Close()
