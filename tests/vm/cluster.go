@@ -167,6 +167,10 @@ func (c *Cluster) WaitPods(ctx context.Context, namespace, selector string, want
 		ready = nil
 		var others []string
 		for i := range list.Items {
+			// A pod that a node's graceful shutdown ended stays on the list, and another takes its place.
+			if phase := list.Items[i].Status.Phase; phase == corev1.PodFailed || phase == corev1.PodSucceeded {
+				continue
+			}
 			if ok, why := podReady(&list.Items[i]); ok {
 				ready = append(ready, list.Items[i])
 			} else {
