@@ -79,6 +79,7 @@ func (b *Boot) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		b.Log.Error("the boot stops here: " + err.Error())
 		b.tell("failed: " + err.Error())
 	} else {
 		b.mu.Lock()

@@ -43,6 +43,36 @@ func (noUnits) GetUnitPropertiesContext(context.Context, string) (map[string]any
 	return nil, nil
 }
 
+// TestBootThatFailsSaysWhy boots without any configuration: a person at the
+// console must read what is missing, not only that a phase failed.
+func TestBootThatFailsSaysWhy(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	notifier, err := notify.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var console syncBuffer
+	b := &Boot{
+		Units:        noUnits{t},
+		Notifier:     notifier,
+		StatusSocket: filepath.Join(t.TempDir(), "status.sock"),
+		Log:          slog.New(slog.NewTextHandler(&console, nil)),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	const want = "no cloud-config was found"
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(console.String(), want); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the console does not say %q:\n%s", want, console.String())
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 type syncBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -136,8 +136,11 @@ func controlCommand() *cobra.Command {
 				NodeIP:           p.nodeIP,
 				Manifests:        shippedManifests,
 				NodePasswordFile: identity.PasswordFile,
-				Ready:            p.ready,
-				Log:              p.log,
+				Ready: func() {
+					p.status("serving the Kubernetes API")
+					p.ready()
+				},
+				Log: p.log,
 			})
 		},
 	}
