@@ -37,7 +37,7 @@ func TestWaitSaysWhatWasSeen(t *testing.T) {
 		if err == nil {
 			t.Fatal("a condition that never holds was waited for with success")
 		}
-		for _, part := range []string{"node Ready", "1m", "server-1 is NotReady"} {
+		for _, part := range []string{"node Ready", Scaled(time.Minute).String(), "server-1 is NotReady"} {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("error %q does not say %q", err, part)
 			}
