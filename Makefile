@@ -78,7 +78,7 @@ image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root;
 
 .PHONY: release
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
-	@$(GO) run ./image/build -tree $(TREE) -out build -compress
+	@$(GO) run ./image/build -tree $(TREE) -out build -compress -locked
 
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock
@@ -94,9 +94,12 @@ run: image ## boot examples/server.yaml in QEMU and wait until it is Ready; AGEN
 	@$(GO) run ./tests/cmd/run -image $(IMAGE) -agents $(AGENTS)
 
 .PHONY: unit
-unit: go ## vet, and the tests beside the code
+unit: go components ## vet, and the tests beside the code
 	@echo "go vet and go test"; $(GO) vet ./... && $(GO) test ./...
 	@cd image/components/coredns && $(GO) test -tags grpcnotrace .
+	@# Against the image's own containerd, which needs root.
+	@SKERRY_TEST_CONTAINERD=$(CURDIR)/build/components/bin/containerd SKERRY_TEST_IMAGES=$(CURDIR)/build/components/images \
+	  $(GO) test $(if $(SUDO),-exec '$(SUDO) -E') ./daemon/images
 
 .PHONY: test
 test: image unit ## everything that continuous integration runs: unit tests and the scenarios of suite "test"

@@ -11,7 +11,8 @@ import (
 
 func baseKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.epoch)
-	for _, p := range []string{"mkosi", "packages", "packages.stripped", "files.stripped"} {
+	// The lock too: when it changes, a base that was made before it is not what it asks for.
+	for _, p := range []string{"mkosi", "packages", "packages.lock", "packages.stripped", "files.stripped"} {
 		d.tree(b.source("image/" + p))
 	}
 }
@@ -61,6 +62,10 @@ func makeBase(ctx context.Context, b *build, dir string) error {
 	defer root.Close()
 	installed, err := readDpkgStatus(root)
 	if err != nil {
+		return err
+	}
+	// Where mkosi has apt keep what it downloads.
+	if err := hashPackages(installed, filepath.Join(downloads, "cache/apt/archives")); err != nil {
 		return err
 	}
 	if err := stripPackages(root, b.source("image/packages.stripped"), installed); err != nil {

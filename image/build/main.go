@@ -29,6 +29,7 @@ type options struct {
 	cacheDir   string
 	cmdline    string // appended to the kernel command line, for tests
 	acceptLock bool   // write packages.lock instead of comparing
+	locked     bool   // fail when packages differ from packages.lock
 	compress   bool   // also write the .raw.zst
 }
 
@@ -44,6 +45,7 @@ func main() {
 	flag.StringVar(&o.cacheDir, "cache", defaultCache(), "folder that keeps the results of steps")
 	flag.StringVar(&o.cmdline, "cmdline", "", "appended to the kernel command line (for tests)")
 	flag.BoolVar(&o.acceptLock, "accept-lock", false, "write image/packages.lock from what gets installed, and stop")
+	flag.BoolVar(&o.locked, "locked", false, "fail when the archive has other packages than image/packages.lock")
 	flag.BoolVar(&o.compress, "compress", false, "write the compressed image too")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -97,7 +99,8 @@ func becomeRoot(o options) error {
 	fmt.Fprintln(os.Stderr, "building the image needs root; asking sudo")
 	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH", "--", self,
 		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
-		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-compress=" + strconv.FormatBool(o.compress)}
+		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
+		"-compress=" + strconv.FormatBool(o.compress)}
 	return syscall.Exec(sudo, args, os.Environ())
 }
 

@@ -102,7 +102,7 @@ func (b *build) runSteps(ctx context.Context) error {
 			if b.acceptLock {
 				return b.writeLock()
 			}
-			if err := b.checkLock(ctx, s, cached); err != nil {
+			if err := b.checkLock(); err != nil {
 				return err
 			}
 		}
@@ -119,7 +119,9 @@ func (b *build) runStep(ctx context.Context, s step) (cached bool, err error) {
 	}
 	b.keys[s.name] = key
 	b.results[s.name] = b.cache.path(s.name, key)
-	if b.cache.has(s.name, key) {
+	// What the archive has now is not in the cache.
+	anew := s.name == "base" && b.acceptLock
+	if !anew && b.cache.has(s.name, key) {
 		return true, nil
 	}
 	return false, b.cache.put(s.name, key, func(dir string) error {

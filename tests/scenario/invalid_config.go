@@ -3,11 +3,13 @@
 package scenario
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,10 +67,7 @@ var invalidConfig = Scenario{
 					}
 					return err
 				}},
-				step{c.name + ": the machine boots", func() error {
-					_, err := m.WaitConsole(ctx, vm.BootTimeout, regexp.MustCompile(`login:`))
-					return err
-				}},
+				step{c.name + ": the machine boots", func() error { return greets(ctx, t.lab, m) }},
 			); err != nil {
 				return err
 			}
@@ -101,6 +100,28 @@ var invalidConfig = Scenario{
 			return outputHas(ctx, m, "cat /proc/sys/kernel/hostname", serverName)
 		})
 	},
+}
+
+// greets waits until the machine's sshd answers. Nobody can log in, since the users of the cloud-config don't exist
+// either, but network and services are up.
+func greets(ctx context.Context, lab *vm.Lab, m *vm.Machine) error {
+	return vm.Wait(ctx, "sshd of "+m.Name(), vm.BootTimeout, func(ctx context.Context) error {
+		conn, err := lab.Dial(ctx, "tcp", net.JoinHostPort(m.Address().String(), "22"))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if deadline, ok := ctx.Deadline(); ok {
+			if err := conn.SetReadDeadline(deadline); err != nil {
+				return err
+			}
+		}
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err == nil && !strings.HasPrefix(line, "SSH-2.0-") {
+			err = fmt.Errorf("it says %q", line)
+		}
+		return err
+	})
 }
 
 // kubernetesPhase is what the console says when a machine goes on to Kubernetes.
