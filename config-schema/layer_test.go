@@ -157,15 +157,15 @@ func TestCommandLine(t *testing.T) {
 func TestCommandLineProblems(t *testing.T) {
 	const file = "kernel command line"
 	for text, want := range map[string]string{
-		"ö skerry.cluster.tokn=hunter2":                    file + `:1:3: skerry.cluster.tokn: unknown key (did you mean "token"?)`,
-		"skerry.role=":                                     file + ":1:1: skerry.role: has no value (remove the key or give it a value)",
-		"skerry.cluster.token={hunter2":                    file + ":1:1: skerry.cluster.token: the value is not a YAML scalar (put it in single quotes)",
-		"skerry.cluster.token=[hunter2]":                   file + ":1:1: skerry.cluster.token: the value is not a YAML scalar (put it in single quotes)",
-		"skerry.cluster=1 skerry.cluster.token=hunter2":    file + ":1:18: skerry.cluster.token: has a value and keys below it (remove one of the words)",
-		"skerry.cluster.token=hunter2 skerry.cluster=1":    file + ":1:30: skerry.cluster: has a value and keys below it (remove one of the words)",
-		"skerry.role=agent skerry.cluster.token=hunter2":   file + ":1:19: skerry.cluster.server: an agent needs the URL of its server (such as https://server-1:6443)",
-		"skerry.cluster.token=1 skerry.role=server":        file + ":1:1: skerry.cluster.token: expected a string, got a value of another type (put it in quotes)",
-		"skerry.=1":                                        file + `:1:1: skerry[""]: unknown key`,
+		"ö skerry.cluster.tokn=hunter2":                  file + `:1:3: skerry.cluster.tokn: unknown key (did you mean "token"?)`,
+		"skerry.role=":                                   file + ":1:1: skerry.role: has no value (remove the key or give it a value)",
+		"skerry.cluster.token={hunter2":                  file + ":1:1: skerry.cluster.token: the value is not a YAML scalar (put it in single quotes)",
+		"skerry.cluster.token=[hunter2]":                 file + ":1:1: skerry.cluster.token: the value is not a YAML scalar (put it in single quotes)",
+		"skerry.cluster=1 skerry.cluster.token=hunter2":  file + ":1:18: skerry.cluster.token: has a value and keys below it (remove one of the words)",
+		"skerry.cluster.token=hunter2 skerry.cluster=1":  file + ":1:30: skerry.cluster: has a value and keys below it (remove one of the words)",
+		"skerry.role=agent skerry.cluster.token=hunter2": file + ":1:19: skerry.cluster.server: an agent needs the URL of its server (such as https://server-1:6443)",
+		"skerry.cluster.token=1 skerry.role=server":      file + ":1:1: skerry.cluster.token: expected a string, got a value of another type (put it in quotes)",
+		"skerry.=1": file + `:1:1: skerry[""]: unknown key`,
 		"skerry.cluster.https-listen-port=hunter skerry.x": file + ":1:1: skerry.cluster.https-listen-port: expected a whole number, got the string \"hunter\"",
 	} {
 		_, problems := ParseLayers([]Layer{CommandLineLayer(text)})
