@@ -51,7 +51,7 @@ type Boot struct {
 	// ConfigFile is where `skerry config show` reads what the configuration is
 	// made of. Empty for nowhere.
 	ConfigFile string
-	Log          *slog.Logger
+	Log        *slog.Logger
 
 	sequence *phase.Sequence
 
