@@ -127,6 +127,16 @@ func wordSteps(key string) []string {
 	}
 }
 
+// TypeOf returns the type that a path such as skerry.cluster.token has in the
+// schema, or nil when the schema doesn't know it.
+func TypeOf(path string) reflect.Type {
+	t := reflect.TypeFor[Config]()
+	for step := range strings.SplitSeq(path, ".") {
+		t = fieldType(t, step)
+	}
+	return t
+}
+
 // fieldType returns the type of a key of a struct, or nil.
 func fieldType(t reflect.Type, key string) reflect.Type {
 	if t == nil || t.Kind() != reflect.Struct {
