@@ -127,7 +127,7 @@ bench: image ## measure size, boot, memory and CPU; writes build/bench.json
 	@$(GO) run ./tests/bench -image $(IMAGE)
 
 .PHONY: generate
-generate: go ## make schema.json from the Go types again
+generate: go ## make schema.json and the reference page from the Go types again
 	@$(GO) generate ./config-schema
 
 .PHONY: lint

@@ -179,12 +179,8 @@ func checkArg(s scope, at, arg string) {
 }
 
 func (*Cluster) unsupported(key string) (message, hint string) {
-	plain, appends := strings.CutSuffix(key, "+")
-	if _, ok := k3sKeys[plain]; !ok {
+	if _, ok := k3sKeys[key]; !ok {
 		return "", ""
-	}
-	if appends {
-		return "appending with + joins several files, and this is one", "write " + plain
 	}
 	return "known K3s key, not supported by this release", k3sNotes[key]
 }

@@ -15,7 +15,7 @@ import (
 // goes on after a problem, and remembers where everything was, so that checks of
 // values can point at them.
 type decoder struct {
-	file     string
+	layers   []Layer
 	problems Problems
 	places   map[string]place
 	shapes   map[reflect.Type]*shape
@@ -30,8 +30,7 @@ type place struct {
 	unsound      bool
 }
 
-// aliasFactor bounds how many times its own size a file may stand for: with
-// aliases, a small one can stand for more than any memory holds.
+// aliasFactor bounds how many times its own size a file may stand for.
 const aliasFactor = 10
 
 // maxPath bounds the path in a problem, in bytes.
@@ -51,8 +50,8 @@ type refuser interface {
 	unsupported(key string) (message, hint string)
 }
 
-func newDecoder(file string) *decoder {
-	return &decoder{file: file, places: map[string]place{}, shapes: map[reflect.Type]*shape{}}
+func newDecoder(layers []Layer) *decoder {
+	return &decoder{layers: layers, places: map[string]place{}, shapes: map[reflect.Type]*shape{}}
 }
 
 func countNodes(n *yaml.Node) int {
@@ -64,7 +63,6 @@ func countNodes(n *yaml.Node) int {
 }
 
 func (d *decoder) report(p Problem) {
-	p.File = d.file
 	if len(p.Path) > maxPath {
 		p.Path = strings.ToValidUTF8(p.Path[:maxPath], "") + "…"
 	}
@@ -93,11 +91,7 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if d.budget--; d.budget < 0 {
-		if d.overflow == 0 {
-			d.problem(n, path, "the aliases of the file stand for too much", "write it out")
-			d.overflow = len(d.problems)
-		}
+	if !d.spend(n, path) {
 		return
 	}
 	if _, known := d.places[path]; !known {

@@ -35,6 +35,7 @@ func (d *decoder) entries(n *yaml.Node, path string) []entry {
 			continue
 		}
 		if first, twice := lines[name.Value]; twice {
+			_, first = unstamp(first)
 			d.report(Problem{Line: name.Line, Column: name.Column, Path: join(path, name.Value),
 				Message: "duplicate key", Hint: fmt.Sprintf("it is already on line %d", first)})
 			continue

@@ -47,6 +47,18 @@ var bans = []ban{
 		reason: "data flows one way, source to config to apply to role: a source hands bytes over and cannot act on them",
 	},
 	{
+		folder:  "daemon/userdata",
+		imports: []string{"./daemon", "net/http", "os/exec", "os"},
+		except:  []string{"daemon/userdata", "_test.go"},
+		reason:  "what a stranger wrote is taken apart without touching anything: who fetches for it is the caller's choice",
+	},
+	{
+		folder:  "daemon/k3os",
+		imports: []string{"./daemon", "os", "os/exec"},
+		except:  []string{"_test.go"},
+		reason:  "a migration turns one text into another, on any machine",
+	},
+	{
 		folder:  "daemon/config",
 		imports: []string{"./daemon/apply", "./daemon/boot", "./daemon/control", "./daemon/node", "./daemon/unit"},
 		reason:  "data flows one way: loading a configuration must not be able to change the machine",

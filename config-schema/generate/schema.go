@@ -130,6 +130,8 @@ func (b *builder) object(t reflect.Type) (node, error) {
 	definition := node{
 		"type": "object", "additionalProperties": false, "properties": properties,
 		"description": b.comments[t.Name()],
+		// A key with + appends to what earlier layers have.
+		"patternProperties": node{`^.+\+$`: node{"type": []string{"array", "string"}}},
 	}
 	if len(required) > 0 {
 		definition["required"] = required

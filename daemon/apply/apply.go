@@ -42,7 +42,7 @@ type Stage struct {
 }
 
 // Stages returns the stages in their order: users own files, files configure
-// modules, and modules bring settings with them.
+// modules, and modules bring settings with them. Scripts find all of it in place.
 func Stages() []Stage {
 	return []Stage{
 		{"hostname", hostname},
@@ -53,5 +53,6 @@ func Stages() []Stage {
 		{"modules", modules},
 		{"sysctls", sysctls},
 		{"deferred files", deferredFiles},
+		{"scripts", scripts},
 	}
 }

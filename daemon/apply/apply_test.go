@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -25,6 +26,8 @@ type fakeSystem struct {
 	owners   map[string]ownership // by file name, the last one counts
 	refuse   map[string]error     // by module, or "sudoers"
 	after    int                  // writes until the power is cut; negative for never
+	scripts  []string             // what was run
+	script   func() error         // what running one does
 }
 
 var errPowerCut = errors.New("power cut")
@@ -46,6 +49,19 @@ func (s *fakeSystem) Chown(file *os.File, uid, gid int) error {
 	}
 	s.after--
 	s.owners[filepath.Base(file.Name())] = ownership{uid, gid}
+	return nil
+}
+
+func (s *fakeSystem) RunScript(_ context.Context, path string, output io.Writer) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	s.scripts = append(s.scripts, string(data))
+	fmt.Fprint(output, "one\ntwo")
+	if s.script != nil {
+		return s.script()
+	}
 	return nil
 }
 

@@ -7,9 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +25,9 @@ type System interface {
 	CheckSudoers(ctx context.Context, path string) error
 	// Chown changes the owner of an open file or folder.
 	Chown(file *os.File, uid, gid int) error
+	// RunScript runs an executable file, and what it leaves behind when it is
+	// stopped is stopped too.
+	RunScript(ctx context.Context, path string, output io.Writer) error
 }
 
 type kernel struct{}
@@ -41,6 +47,26 @@ func (kernel) CheckSudoers(ctx context.Context, path string) error {
 }
 
 func (kernel) Chown(file *os.File, uid, gid int) error { return file.Chown(uid, gid) }
+
+func (kernel) RunScript(ctx context.Context, path string, output io.Writer) error {
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	// A program in the background keeps the output open; it may go on, unheard.
+	cmd.WaitDelay = scriptAftermath
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return nil
+	}
+	return err
+}
+
+// scriptAftermath is how long the output of a script that has ended is waited
+// for.
+const scriptAftermath = 2 * time.Second
 
 // run runs a program, whose own words say best what went wrong.
 func run(cmd *exec.Cmd) error {

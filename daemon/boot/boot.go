@@ -48,7 +48,10 @@ type Boot struct {
 	Machine  *apply.Machine
 	// StatusSocket is where `skerry status` is answered.
 	StatusSocket string
-	Log          *slog.Logger
+	// ConfigFile is where `skerry config show` reads what the configuration is
+	// made of. Empty for nowhere.
+	ConfigFile string
+	Log        *slog.Logger
 
 	sequence *phase.Sequence
 
@@ -118,6 +121,11 @@ func (b *Boot) early(ctx context.Context) error {
 	b.mu.Lock()
 	b.loaded = loaded
 	b.mu.Unlock()
+	if b.ConfigFile != "" {
+		if err := loaded.Layers.Publish(b.ConfigFile); err != nil {
+			return err
+		}
+	}
 	b.Log.Info("cloud-config is valid", "source", loaded.Document.Source, "instance-id", loaded.Document.InstanceID)
 	for _, stage := range apply.Stages() {
 		started := time.Now()

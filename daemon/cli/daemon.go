@@ -11,6 +11,7 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/boot"
+	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
@@ -41,6 +42,7 @@ systemd.`,
 				Sources:      source.Default(log),
 				Machine:      apply.NewMachine(log),
 				StatusSocket: status.Socket,
+				ConfigFile:   config.RunningFile,
 				Log:          log,
 			}
 			return failed(b.Run(cmd.Context()))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package config turns what the sources have into the configuration of this
-// boot: the first document there is, parsed strictly, or every problem of it.
+// boot: the first document there is, merged with the other layers and parsed
+// strictly, or every problem of it.
 //
 // There is no half of a configuration: a document with one problem configures
 // nothing, and doesn't fall back to an older one either, for a machine that
@@ -27,6 +28,10 @@ var ErrNone = errors.New("no cloud-config was found: attach a volume labelled ci
 type Loaded struct {
 	Document *source.Document
 	Config   *configschema.Config
+	// Layers are what the configuration was made of; Merged knows where each of
+	// its values is from.
+	Layers *Layers
+	Merged *configschema.Merged
 	// Hostname is one label, never empty. FQDN is the same where there is no
 	// domain.
 	Hostname, FQDN string
@@ -36,22 +41,28 @@ type Loaded struct {
 // configschema.Problems when that is not valid, and ErrNone when there is none.
 // A valid document is given to the source that keeps a copy.
 func Load(ctx context.Context, log *slog.Logger, sources ...source.Source) (*Loaded, error) {
-	return load(ctx, log, identity.MachineIDFile, sources)
+	return load(ctx, log, Here(log), sources)
 }
 
-func load(ctx context.Context, log *slog.Logger, machineIDFile string, sources []source.Source) (*Loaded, error) {
+func load(ctx context.Context, log *slog.Logger, around Surroundings, sources []source.Source) (*Loaded, error) {
 	document, err := fetch(ctx, sources)
 	if err != nil {
 		return nil, err
 	}
-	// The name in messages is the file's: people look for a file to correct.
-	parsed, problems := configschema.Parse("user-data", document.UserData)
-	if len(problems) > 0 {
-		log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
-		return nil, problems
+	layers, err := around.layers(ctx, document)
+	var merged *configschema.Merged
+	if err == nil {
+		merged, err = layers.Merge()
 	}
-	loaded := &Loaded{Document: document, Config: parsed}
-	if err := loaded.name(machineIDFile); err != nil {
+	var problems configschema.Problems
+	if errors.As(err, &problems) {
+		log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
+	}
+	if err != nil {
+		return nil, err
+	}
+	loaded := &Loaded{Document: document, Config: merged.Config, Layers: layers, Merged: merged}
+	if err := loaded.name(around.MachineID); err != nil {
 		return nil, err
 	}
 	keep(log, document, sources)

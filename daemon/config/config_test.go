@@ -32,13 +32,14 @@ func user(text string) medium {
 	return medium{document: &source.Document{Source: "medium", Name: "the medium", UserData: []byte(text)}}
 }
 
-func machineID(t *testing.T) string {
+// machineID returns the surroundings of a machine that has nothing else.
+func machineID(t *testing.T) Surroundings {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "machine-id")
 	if err := os.WriteFile(path, []byte("0123456789abcdef0123456789abcdef\n"), 0o444); err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return Surroundings{MachineID: path}
 }
 
 func TestHostname(t *testing.T) {

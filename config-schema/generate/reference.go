@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+)
+
+const referenceHead = `# cloud-config reference
+
+Every key of a ` + "`#cloud-config`" + `. This page is made from the Go types in ` + "`config-schema/`" + ` by
+` + "`go generate ./config-schema`" + `, and a test fails when it is stale. How several files are merged into one
+configuration is told in [configuration.md](../configuration.md); ` + "`skerry config schema`" + ` prints the JSON Schema.
+
+| key | type | default | description |
+|---|---|---|---|
+`
+
+// reference builds the reference page: one row a key, in the order of the types.
+func reference(source string) ([]byte, error) {
+	comments, err := readComments(source)
+	if err != nil {
+		return nil, err
+	}
+	var page strings.Builder
+	page.WriteString(referenceHead)
+	err = rows(&page, comments, reflect.TypeFor[configschema.Config](), "")
+	return []byte(page.String()), err
+}
+
+func rows(page *strings.Builder, comments comments, t reflect.Type, above string) error {
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if field.Tag.Get("yaml") == "" {
+			continue
+		}
+		key := above + field.Tag.Get("yaml")
+		name, inner, err := typeName(field.Type)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		if values := field.Tag.Get("enum"); values != "" {
+			name += ": `" + strings.ReplaceAll(values, ",", "` `") + "`"
+		}
+		if field.Tag.Get("required") == "true" {
+			name += ", required"
+		}
+		text, fallback := splitDefault(comments[t.Name()+"."+field.Name])
+		fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", key, cell(name), cell(fallback), cell(text))
+		if inner == nil {
+			continue
+		}
+		next := key + "."
+		if strings.HasPrefix(name, "list") {
+			next = key + "[]."
+		}
+		if err := rows(page, comments, inner, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// typeNames are the types with ways of their own to be written.
+var typeNames = map[reflect.Type]string{
+	reflect.TypeFor[configschema.CommaList](): "list of strings, or one with commas",
+	reflect.TypeFor[configschema.ArgList]():   "list of strings, or one",
+	reflect.TypeFor[configschema.Sudo]():      "list of strings, or one, or false",
+	reflect.TypeFor[configschema.Mode]():      "octal mode",
+	reflect.TypeFor[configschema.Secret]():    "secret string",
+	reflect.TypeFor[configschema.Sysctls]():   "map of names and values",
+}
+
+// typeName names a type as a user of the file would, and returns the struct
+// whose keys come below it.
+func typeName(t reflect.Type) (name string, inner reflect.Type, err error) {
+	if t.Kind() == reflect.Pointer {
+		return typeName(t.Elem())
+	}
+	if name, ok := typeNames[t]; ok {
+		return name, nil, nil
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "string", nil, nil
+	case reflect.Bool:
+		return "true or false", nil, nil
+	case reflect.Int:
+		return "whole number", nil, nil
+	case reflect.Struct:
+		return "section", t, nil
+	case reflect.Slice:
+		name, inner, err = typeName(t.Elem())
+		if inner != nil {
+			name = "mapping"
+		}
+		return "list of " + plural(name), inner, err
+	case reflect.Map:
+		name, inner, err = typeName(t.Elem())
+		if inner != nil {
+			name = "mapping"
+		}
+		return "map of names and " + plural(name), inner, err
+	}
+	return "", nil, fmt.Errorf("no name for type %s", t)
+}
+
+func plural(name string) string {
+	if strings.Contains(name, " ") {
+		return name
+	}
+	return name + "s"
+}
+
+var defaultSentence = regexp.MustCompile(` ?The default is (.+?)\.( |$)`)
+
+// splitDefault takes the default out of a comment, where one sentence says it.
+func splitDefault(comment string) (text, fallback string) {
+	m := defaultSentence.FindStringSubmatchIndex(comment)
+	if m == nil {
+		return comment, ""
+	}
+	return strings.TrimSpace(comment[:m[0]] + " " + comment[m[1]:]), comment[m[2]:m[3]]
+}
+
+func cell(text string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(text)
+}
