@@ -3,12 +3,15 @@
 package source
 
 import (
+	"flag"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // machines are what real ones say.
 var machines = []struct {
@@ -135,9 +138,14 @@ func TestSet(t *testing.T) {
 func TestRules(t *testing.T) {
 	const golden = "testdata/rules.golden"
 	got := strings.Join(Rules(), "\n") + "\n"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	want, err := os.ReadFile(golden)
 	if err != nil || got != string(want) {
-		t.Errorf("%s is stale (%v):\n%s", golden, err, got)
+		t.Errorf("differs from %s (-update rewrites it), %v:\n%s", golden, err, got)
 	}
 }
 
