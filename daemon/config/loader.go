@@ -15,7 +15,7 @@ import (
 
 var (
 	// ErrNone says that no source has a configuration.
-	ErrNone = errors.New("no cloud-config was found: attach a volume labelled cidata with a file named user-data, and boot again")
+	ErrNone = errors.New("no cloud-config was found: attach a volume labelled cidata with a file named user-data, or name a URL with config_url= on the kernel command line, and boot again")
 	// ErrNetwork says that no medium has a configuration, but a source of the
 	// network is there to be asked.
 	ErrNetwork = errors.New("the cloud-config is on the network")

@@ -117,6 +117,7 @@ var cloudTests = []cloudTest{
 	{name: "ec2 that demands tokens", handler: &sourcetest.EC2{Machine: plain, V2Only: true}, open: openEC2},
 	{name: "ec2 without tokens", handler: &sourcetest.EC2{Machine: plain, V1Only: true}, open: openEC2},
 	{name: "ec2 turned off", handler: &sourcetest.EC2{Machine: plain, Off: true}, open: openEC2, err: "is turned off for this instance"},
+	{name: "ec2 that demands tokens and has none", handler: demanding(), open: openEC2, err: "it demands a token, but gives none"},
 	{name: "ec2 that has no such machine", handler: &sourcetest.EC2{}, open: openEC2, err: "there is nothing there"},
 	{name: "ec2 packed", handler: &sourcetest.EC2{Machine: with(func(m *sourcetest.Machine) { m.UserData = packed(cloudConfig) })}, open: openEC2},
 	{name: "ec2 damaged", handler: &sourcetest.EC2{Machine: with(func(m *sourcetest.Machine) { m.UserData = "\x1f\x8bxx" })}, open: openEC2, err: "unpack user-data"},
@@ -171,6 +172,18 @@ func gceUsers(m *sourcetest.Machine) {
 	m.Keys = []string{
 		"alice:" + keyA, "nonsense", `bob:ssh-rsa AAAA google-ssh {"userName":"bob@example.org","expireOn":"2020-01-01T00:00:00+0000"}`,
 	}
+}
+
+// demanding is a proxy in front of EC2's service that knows no PUT.
+func demanding() http.Handler {
+	ec2 := &sourcetest.EC2{Machine: plain, V2Only: true}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			http.NotFound(w, r)
+			return
+		}
+		ec2.ServeHTTP(w, r)
+	})
 }
 
 // text is a server with one path.

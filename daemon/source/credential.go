@@ -3,7 +3,6 @@
 package source
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,9 +16,10 @@ import (
 // cloud-init reads no credentials, so that there is no name of its own to
 // follow here.
 type Credentials struct {
-	// Dir is a folder of credentials, one a file.
-	Dir string
-	Log *slog.Logger
+	// Dirs are folders of credentials, one a file. The first with user-data
+	// counts.
+	Dirs []string
+	Log  *slog.Logger
 }
 
 // systemCredentials is where systemd puts the credentials of the machine.
@@ -27,10 +27,14 @@ const systemCredentials = "/run/credentials/@system"
 
 const credentialPrefix = "skerry."
 
-// NewCredentials returns the credentials that systemd gave to this process, or
-// to the machine.
+// NewCredentials returns the credentials that systemd gave to this process,
+// deciphered where they were encrypted, and those of the machine.
 func NewCredentials(log *slog.Logger) *Credentials {
-	return &Credentials{Dir: cmp.Or(os.Getenv("CREDENTIALS_DIRECTORY"), systemCredentials), Log: log}
+	c := &Credentials{Dirs: []string{systemCredentials}, Log: log}
+	if own := os.Getenv("CREDENTIALS_DIRECTORY"); own != "" {
+		c.Dirs = []string{own, systemCredentials}
+	}
+	return c
 }
 
 // Name returns "credentials".
@@ -38,21 +42,23 @@ func (*Credentials) Name() string { return "credentials" }
 
 // Fetch reads the credentials.
 func (c *Credentials) Fetch(context.Context) (*Document, error) {
-	if !exists(c.Dir) {
-		return nil, ErrAbsent
-	}
-	files, err := readFiles(c.Dir, map[string]string{
-		credentialPrefix + userDataFile: userDataFile, credentialPrefix + metaDataFile: metaDataFile,
-		credentialPrefix + networkConfigFile: networkConfigFile, credentialPrefix + vendorDataFile: vendorDataFile,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the credentials in %s: %w", c.Dir, err)
-	}
-	if files[userDataFile] == nil {
-		if files[metaDataFile] != nil || files[networkConfigFile] != nil {
-			c.Log.Warn("credentials are for this machine, but none is named "+credentialPrefix+userDataFile+": they are not used", "folder", c.Dir)
+	for _, dir := range c.Dirs {
+		if !exists(dir) {
+			continue
 		}
-		return nil, ErrAbsent
+		files, err := readFiles(dir, map[string]string{
+			credentialPrefix + userDataFile: userDataFile, credentialPrefix + metaDataFile: metaDataFile,
+			credentialPrefix + networkConfigFile: networkConfigFile, credentialPrefix + vendorDataFile: vendorDataFile,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the credentials in %s: %w", dir, err)
+		}
+		if files[userDataFile] != nil {
+			return newDocument("credentials", "the credentials in "+dir, files)
+		}
+		if files[metaDataFile] != nil || files[networkConfigFile] != nil {
+			c.Log.Warn("credentials are for this machine, but none is named "+credentialPrefix+userDataFile+": they are not used", "folder", dir)
+		}
 	}
-	return newDocument("credentials", "the credentials in "+c.Dir, files)
+	return nil, ErrAbsent
 }

@@ -4,6 +4,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -83,7 +84,8 @@ func (e *EC2) token(ctx context.Context, talk *conversation) (map[string]string,
 }
 
 func (*EC2) explain(err error, header map[string]string) error {
-	if header == nil && strings.Contains(err.Error(), "401") {
+	var r *refusal
+	if header == nil && errors.As(err, &r) && r.code == http.StatusUnauthorized {
 		return fmt.Errorf("%w: it demands a token, but gives none", err)
 	}
 	return err

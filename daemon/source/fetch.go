@@ -5,6 +5,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,17 +53,11 @@ type Fetcher struct {
 // is a neighbour: no proxy is between, and it sends nobody elsewhere, so that a
 // redirect to another host is somebody else's doing.
 func NewMetadataFetcher(log *slog.Logger) *Fetcher {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	return newFetcher(log, &http.Client{
-		Transport: &http.Transport{
-			Proxy: nil, DialContext: dialer.DialContext, DisableCompression: true, TLSHandshakeTimeout: requestTimeout,
-		},
-		CheckRedirect: func(next *http.Request, before []*http.Request) error {
-			if first := before[0].URL; next.URL.Host != first.Host || next.URL.Scheme != first.Scheme {
-				return fmt.Errorf("%w to %s", errRedirect, next.URL.Host)
-			}
-			return fewRedirects(before)
-		},
+	return newFetcher(log, nil, func(next *http.Request, before []*http.Request) error {
+		if first := before[0].URL; next.URL.Host != first.Host || next.URL.Scheme != first.Scheme {
+			return fmt.Errorf("%w to %s", errRedirect, next.URL.Host)
+		}
+		return fewRedirects(before)
 	})
 }
 
@@ -70,24 +65,26 @@ func NewMetadataFetcher(log *slog.Logger) *Fetcher {
 // proxy of the environment, and wherever the server says, but not from https to
 // http.
 func NewWebFetcher(log *slog.Logger) *Fetcher {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	return newFetcher(log, &http.Client{
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, DisableCompression: true,
-			TLSHandshakeTimeout: requestTimeout,
-		},
-		CheckRedirect: func(next *http.Request, before []*http.Request) error {
-			if before[len(before)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
-				return fmt.Errorf("%w from https to %s", errRedirect, next.URL.Scheme)
-			}
-			return fewRedirects(before)
-		},
+	return newFetcher(log, http.ProxyFromEnvironment, func(next *http.Request, before []*http.Request) error {
+		if before[len(before)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
+			return fmt.Errorf("%w from https to %s", errRedirect, next.URL.Scheme)
+		}
+		return fewRedirects(before)
 	})
 }
 
-func newFetcher(log *slog.Logger, client *http.Client) *Fetcher {
+func newFetcher(log *slog.Logger, proxy func(*http.Request) (*url.URL, error), redirect func(*http.Request, []*http.Request) error) *Fetcher {
+	dialer := &net.Dialer{Timeout: dialTimeout}
 	return &Fetcher{
-		Client: client, Budget: budget, Timeout: requestTimeout, Log: log, Now: time.Now,
+		Client: &http.Client{
+			Transport: &http.Transport{
+				Proxy: proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: requestTimeout, IdleConnTimeout: requestTimeout,
+				// A digest is of what is served.
+				DisableCompression: true,
+			},
+			CheckRedirect: redirect,
+		},
+		Budget: budget, Timeout: requestTimeout, Log: log, Now: time.Now,
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			timer := time.NewTimer(d)
 			defer timer.Stop()
@@ -248,8 +245,21 @@ func (c *conversation) must(ctx context.Context, path string, limit int64, heade
 }
 
 func (c *conversation) refused(q query, answer *reply) error {
-	return fmt.Errorf("ask %s: %w: it says %d %s", c.where(c.base, q), ErrNoAnswer, answer.code, http.StatusText(answer.code))
+	return &refusal{url: c.where(c.base, q), code: answer.code}
 }
+
+// refusal is an answer with a code that nothing was to be expected of.
+type refusal struct {
+	url  string
+	code int
+}
+
+func (r *refusal) Error() string {
+	return fmt.Sprintf("ask %s: it says %d %s", r.url, r.code, http.StatusText(r.code))
+}
+
+// Unwrap makes a refusal one way not to answer.
+func (*refusal) Unwrap() error { return ErrNoAnswer }
 
 // where names what is asked, without a password or what follows a question mark.
 func (c *conversation) where(base string, q query) string { return redact(base + q.path) }
@@ -281,10 +291,14 @@ func bare(err error) error {
 func whyNot(err error) string {
 	var errno syscall.Errno
 	var dns *net.DNSError
+	var certificate x509.CertificateInvalidError
 	var timeout net.Error
 	switch {
 	case errors.As(err, &errno):
 		return "is not reachable: " + errno.Error()
+	case errors.As(err, &certificate) && certificate.Reason == x509.Expired:
+		// The error names the time, another one at each attempt.
+		return "has a certificate that is not valid at this machine's time: it has ended, or the clock is wrong"
 	case errors.As(err, &dns):
 		return "has a name that can't be resolved: " + dns.Err
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

@@ -240,3 +240,28 @@ func TestNoProxy(t *testing.T) {
 		}
 	}
 }
+
+// TestWrongClock: a machine without a clock of its own thinks that every
+// certificate is of the future. It waits for the time, and says so once.
+func TestWrongClock(t *testing.T) {
+	server := httptest.NewUnstartedServer(text("/", "x"))
+	server.Config.ErrorLog = slog.NewLogLogger(quiet.Handler(), slog.LevelInfo)
+	server.StartTLS()
+	defer server.Close()
+	var console bytes.Buffer
+	fetcher, clock := atOnce(NewWebFetcher(slog.New(slog.NewTextHandler(&console, nil))))
+	config := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone() //nolint:forcetypeassert // httptest's
+	config.Time = func() time.Time {
+		if n := len(clock.slept); n < 5 {
+			return time.Unix(int64(n)-86400, 0) // httptest has made its certificate for 1970 and later
+		}
+		return time.Now()
+	}
+	fetcher.Client.Transport.(*http.Transport).TLSClientConfig = config //nolint:forcetypeassert // made above
+	if _, err := fetcher.converse("test", fixed(server.URL)).get(t.Context(), "/", 10, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(console.String(), "the clock is wrong"); got != 1 || len(clock.slept) != 5 {
+		t.Errorf("said %d times, slept %v:\n%s", got, clock.slept, console.String())
+	}
+}

@@ -57,7 +57,7 @@ func TestCredentials(t *testing.T) {
 				write(t, filepath.Join(dir, name), content)
 			}
 			var console bytes.Buffer
-			got, err := (&Credentials{Dir: dir, Log: slog.New(slog.NewTextHandler(&console, nil))}).Fetch(t.Context())
+			got, err := (&Credentials{Dirs: []string{filepath.Join(dir, "none"), dir}, Log: slog.New(slog.NewTextHandler(&console, nil))}).Fetch(t.Context())
 			test.want.UserData = []byte(cloudConfig)
 			check(t, got, err, test.err, test.want)
 			if (console.Len() > 0) != test.warned {
@@ -65,12 +65,9 @@ func TestCredentials(t *testing.T) {
 			}
 		})
 	}
-	if _, err := (&Credentials{Dir: filepath.Join(t.TempDir(), "none")}).Fetch(t.Context()); !errors.Is(err, ErrAbsent) {
-		t.Errorf("no folder: %v", err)
-	}
 	t.Setenv("CREDENTIALS_DIRECTORY", "/run/credentials/skerry.service")
-	if c := NewCredentials(quiet); c.Dir != "/run/credentials/skerry.service" {
-		t.Errorf("looks in %s", c.Dir)
+	if c := NewCredentials(quiet); len(c.Dirs) != 2 || c.Dirs[0] != "/run/credentials/skerry.service" || c.Dirs[1] != systemCredentials {
+		t.Errorf("looks in %s", c.Dirs)
 	}
 }
 
