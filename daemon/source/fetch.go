@@ -53,19 +53,21 @@ type Fetcher struct {
 // is a neighbour: no proxy is between, and it sends nobody elsewhere, so that a
 // redirect to another host is somebody else's doing.
 func NewMetadataFetcher(log *slog.Logger) *Fetcher {
-	return newFetcher(log, nil, func(next *http.Request, before []*http.Request) error {
-		if first := before[0].URL; next.URL.Host != first.Host || next.URL.Scheme != first.Scheme {
-			return fmt.Errorf("%w to %s", errRedirect, next.URL.Host)
-		}
-		return fewRedirects(before)
-	})
+	return newFetcher(log, &http.Transport{}, toSameHost)
+}
+
+func toSameHost(next *http.Request, before []*http.Request) error {
+	if first := before[0].URL; next.URL.Host != first.Host || next.URL.Scheme != first.Scheme {
+		return fmt.Errorf("%w to %s", errRedirect, next.URL.Host)
+	}
+	return fewRedirects(before)
 }
 
 // NewWebFetcher returns a fetcher for URLs that a person wrote: through the
 // proxy of the environment, and wherever the server says, but not from https to
 // http.
 func NewWebFetcher(log *slog.Logger) *Fetcher {
-	return newFetcher(log, http.ProxyFromEnvironment, func(next *http.Request, before []*http.Request) error {
+	return newFetcher(log, &http.Transport{Proxy: http.ProxyFromEnvironment}, func(next *http.Request, before []*http.Request) error {
 		if before[len(before)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
 			return fmt.Errorf("%w from https to %s", errRedirect, next.URL.Scheme)
 		}
@@ -73,17 +75,16 @@ func NewWebFetcher(log *slog.Logger) *Fetcher {
 	})
 }
 
-func newFetcher(log *slog.Logger, proxy func(*http.Request) (*url.URL, error), redirect func(*http.Request, []*http.Request) error) *Fetcher {
-	dialer := &net.Dialer{Timeout: dialTimeout}
+// newFetcher completes a transport, which may have a proxy or a way to dial.
+func newFetcher(log *slog.Logger, transport *http.Transport, redirect func(*http.Request, []*http.Request) error) *Fetcher {
+	if transport.DialContext == nil {
+		dialer := &net.Dialer{Timeout: dialTimeout}
+		transport.DialContext = dialer.DialContext
+	}
+	transport.TLSHandshakeTimeout, transport.IdleConnTimeout = requestTimeout, requestTimeout
+	transport.DisableCompression = true // a digest is of what is served
 	return &Fetcher{
-		Client: &http.Client{
-			Transport: &http.Transport{
-				Proxy: proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: requestTimeout, IdleConnTimeout: requestTimeout,
-				// A digest is of what is served.
-				DisableCompression: true,
-			},
-			CheckRedirect: redirect,
-		},
+		Client: &http.Client{Transport: transport, CheckRedirect: redirect},
 		Budget: budget, Timeout: requestTimeout, Log: log, Now: time.Now,
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			timer := time.NewTimer(d)

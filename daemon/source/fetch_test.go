@@ -134,7 +134,7 @@ func TestRedirects(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			fetcher, clock := atOnce(test.open(quiet))
 			if transport, ok := fetcher.Client.Transport.(*http.Transport); ok {
-				transport.TLSClientConfig = secure.Client().Transport.(*http.Transport).TLSClientConfig.Clone() //nolint:forcetypeassert // httptest's
+				transport.TLSClientConfig = secure.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 			}
 			_, err := fetcher.converse("test", fixed(test.base)).get(t.Context(), test.path, 10, nil)
 			if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
@@ -250,14 +250,14 @@ func TestWrongClock(t *testing.T) {
 	defer server.Close()
 	var console bytes.Buffer
 	fetcher, clock := atOnce(NewWebFetcher(slog.New(slog.NewTextHandler(&console, nil))))
-	config := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone() //nolint:forcetypeassert // httptest's
+	config := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	config.Time = func() time.Time {
 		if n := len(clock.slept); n < 5 {
 			return time.Unix(int64(n)-86400, 0) // httptest has made its certificate for 1970 and later
 		}
 		return time.Now()
 	}
-	fetcher.Client.Transport.(*http.Transport).TLSClientConfig = config //nolint:forcetypeassert // made above
+	fetcher.Client.Transport.(*http.Transport).TLSClientConfig = config
 	if _, err := fetcher.converse("test", fixed(server.URL)).get(t.Context(), "/", 10, nil); err != nil {
 		t.Fatal(err)
 	}

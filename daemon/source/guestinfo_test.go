@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -64,7 +65,7 @@ func TestGuestInfoWithoutTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	var console bytes.Buffer
 	_, err := NewGuestInfo(slog.New(slog.NewTextHandler(&console, nil))).Fetch(t.Context())
-	if err != ErrAbsent || !strings.Contains(console.String(), "neither vmware-rpctool nor vmtoolsd is installed") { //nolint:errorlint // as it is
+	if !errors.Is(err, ErrAbsent) || !strings.Contains(console.String(), "neither vmware-rpctool nor vmtoolsd is installed") {
 		t.Errorf("got %v, the console says %q", err, console.String())
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -73,23 +74,23 @@ func (s *Scaleway) Fetch(ctx context.Context) (*Document, error) {
 // from a port below 1024. No connection is used twice, and no port is until all
 // others were: a port stays taken for a minute after its connection.
 func NewRootPortFetcher(log *slog.Logger) *Fetcher {
-	f := NewMetadataFetcher(log)
-	next := highestRootPort
-	transport := f.Client.Transport.(*http.Transport) //nolint:forcetypeassert // made above
-	transport.DisableKeepAlives = true
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		for range highestRootPort - lowestRootPort + 1 {
-			port := next
-			if next--; next < lowestRootPort {
-				next = highestRootPort
+	// A dial that a request has given up may still be under way beside the next.
+	var dials atomic.Uint32
+	const ports = highestRootPort - lowestRootPort + 1
+	return newFetcher(log, &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			var last error
+			for range ports {
+				port := highestRootPort - int(dials.Add(1)-1)%ports
+				dialer := net.Dialer{Timeout: dialTimeout, LocalAddr: &net.TCPAddr{Port: port}}
+				conn, err := dialer.DialContext(ctx, network, address)
+				if !errors.Is(err, syscall.EADDRINUSE) {
+					return conn, err
+				}
+				last = err
 			}
-			dialer := net.Dialer{Timeout: dialTimeout, LocalAddr: &net.TCPAddr{Port: port}}
-			conn, err := dialer.DialContext(ctx, network, address)
-			if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
-				return conn, err
-			}
-		}
-		return nil, errors.New("no port below 1024 is free")
-	}
-	return f
+			return nil, fmt.Errorf("no port from %d to %d is free: %w", lowestRootPort, highestRootPort, last)
+		},
+	}, toSameHost)
 }
