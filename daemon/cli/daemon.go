@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -12,9 +13,11 @@ import (
 	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/boot"
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
+	"github.com/skerry-os/skerry/daemon/unit"
 )
 
 func daemonCommand() *cobra.Command {
@@ -39,8 +42,10 @@ systemd.`,
 			b := &boot.Boot{
 				Units:        units,
 				Notifier:     notifier,
-				Sources:      source.Default(log),
+				Sources:      func() (*source.Set, error) { return source.Default(log) },
 				Machine:      apply.NewMachine(log),
+				StateDir:     identity.StateDir,
+				Reboot:       func(ctx context.Context) error { return unit.Reboot(ctx, units) },
 				StatusSocket: status.Socket,
 				ConfigFile:   config.RunningFile,
 				Log:          log,

@@ -2,7 +2,8 @@
 
 // Package config turns what the sources have into the configuration of this
 // boot: the first document there is, merged with the other layers and parsed
-// strictly, or every problem of it.
+// strictly, or every problem of it. Media are asked first, then the network, and
+// the kept copy stands in for both.
 //
 // There is no half of a configuration: a document with one problem configures
 // nothing, and doesn't fall back to an older one either, for a machine that
@@ -10,19 +11,13 @@
 package config
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/source"
 )
-
-// ErrNone says that no source has a configuration.
-var ErrNone = errors.New("no cloud-config was found: attach a volume labelled cidata with a file named user-data, and boot again")
 
 // Loaded is the valid configuration of this boot.
 type Loaded struct {
@@ -35,66 +30,10 @@ type Loaded struct {
 	// Hostname is one label, never empty. FQDN is the same where there is no
 	// domain.
 	Hostname, FQDN string
-}
-
-// Load asks the sources in order, and parses the first document. It returns
-// configschema.Problems when that is not valid, and ErrNone when there is none.
-// A valid document is given to the source that keeps a copy.
-func Load(ctx context.Context, log *slog.Logger, sources ...source.Source) (*Loaded, error) {
-	return load(ctx, log, Here(log), sources)
-}
-
-func load(ctx context.Context, log *slog.Logger, around Surroundings, sources []source.Source) (*Loaded, error) {
-	document, err := fetch(ctx, sources)
-	if err != nil {
-		return nil, err
-	}
-	layers, err := around.layers(ctx, document)
-	var merged *configschema.Merged
-	if err == nil {
-		merged, err = layers.Merge()
-	}
-	var problems configschema.Problems
-	if errors.As(err, &problems) {
-		log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
-	}
-	if err != nil {
-		return nil, err
-	}
-	loaded := &Loaded{Document: document, Config: merged.Config, Layers: layers, Merged: merged}
-	if err := loaded.name(around.MachineID); err != nil {
-		return nil, err
-	}
-	keep(log, document, sources)
-	return loaded, nil
-}
-
-func fetch(ctx context.Context, sources []source.Source) (*source.Document, error) {
-	for _, s := range sources {
-		document, err := s.Fetch(ctx)
-		if errors.Is(err, source.ErrAbsent) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("load the cloud-config from %s: %w", s.Name(), err)
-		}
-		return document, nil
-	}
-	return nil, ErrNone
-}
-
-// keep lets the boot go on without a copy: the machine has its configuration
-// now, and only boots without the medium are at stake.
-func keep(log *slog.Logger, document *source.Document, sources []source.Source) {
-	for _, s := range sources {
-		keeper, ok := s.(source.Keeper)
-		if !ok || document.Source == s.Name() {
-			continue
-		}
-		if err := keeper.Keep(document); err != nil {
-			log.Warn("the cloud-config could not be kept for boots without its medium", "error", err)
-		}
-	}
+	// InstanceID is for which machine a medium or cloud says the configuration
+	// is. It is empty where none does, and where only the kept copy says so: that
+	// was copied with the disk.
+	InstanceID string
 }
 
 // name decides the machine's name: what the user wrote, what the meta-data

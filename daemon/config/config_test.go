@@ -32,6 +32,14 @@ func user(text string) medium {
 	return medium{document: &source.Document{Source: "medium", Name: "the medium", UserData: []byte(text)}}
 }
 
+// loader asks media only, and then the copy in a folder of its own.
+func loader(t *testing.T, local ...source.Source) *Loader {
+	t.Helper()
+	return &Loader{
+		Sources: &source.Set{Local: local, Kept: &source.State{Dir: t.TempDir()}}, Around: machineID(t), Log: quiet,
+	}
+}
+
 // machineID returns the surroundings of a machine that has nothing else.
 func machineID(t *testing.T) Surroundings {
 	t.Helper()
@@ -53,7 +61,7 @@ func TestHostname(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := user("#cloud-config\n" + test.userData)
 			m.document.LocalHostname = test.local
-			loaded, err := load(t.Context(), quiet, machineID(t), []source.Source{m})
+			loaded, err := loader(t, m).Local(t.Context())
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Fatalf("got %v", err)
@@ -86,7 +94,7 @@ func TestLoadOrder(t *testing.T) {
 		{name: "invalid stops", sources: []source.Source{user("#cloud-config\nhostnme: a\n"), user("#cloud-config\n")}, err: `user-data:2:1: hostnme: unknown key (did you mean "hostname"?)`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			loaded, err := load(t.Context(), quiet, machineID(t), test.sources)
+			loaded, err := loader(t, test.sources...).Local(t.Context())
 			switch {
 			case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)):
 				t.Errorf("got %v, want %q", err, test.err)
@@ -102,29 +110,30 @@ func TestLoadOrder(t *testing.T) {
 // TestKeep: what was valid boots the machine again without its medium, and what
 // was not valid doesn't replace it.
 func TestKeep(t *testing.T) {
-	state := &source.State{Dir: t.TempDir()}
-	id := machineID(t)
-	if _, err := load(t.Context(), quiet, id, []source.Source{user("#cloud-config\nhostname: a\n"), state}); err != nil {
+	l := loader(t, user("#cloud-config\nhostname: a\n"))
+	if _, err := l.Local(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	l.Sources.Local = []source.Source{user("#cloud-config\nhostname: [\n")}
 	var problems configschema.Problems
-	_, err := load(t.Context(), quiet, id, []source.Source{user("#cloud-config\nhostname: [\n"), state})
-	if !errors.As(err, &problems) {
+	if _, err := l.Local(t.Context()); !errors.As(err, &problems) {
 		t.Fatalf("got %v, want problems", err)
 	}
-	loaded, err := load(t.Context(), quiet, id, []source.Source{medium{err: source.ErrAbsent}, state})
+	l.Sources.Local = []source.Source{medium{err: source.ErrAbsent}}
+	loaded, err := l.Local(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if loaded.Hostname != "a" || loaded.Document.Source != "state" {
-		t.Errorf("got %q from %s", loaded.Hostname, loaded.Document.Source)
+	if loaded.Hostname != "a" || loaded.Document.Source != "state" || loaded.InstanceID != "" {
+		t.Errorf("got %q from %s, instance %q", loaded.Hostname, loaded.Document.Source, loaded.InstanceID)
 	}
 }
 
 // TestKeepFails: a full STATE doesn't stop a machine that has a configuration.
 func TestKeepFails(t *testing.T) {
-	state := &source.State{Dir: filepath.Join(t.TempDir(), "missing")}
-	if _, err := load(t.Context(), quiet, machineID(t), []source.Source{user("#cloud-config\n"), state}); err != nil {
+	l := loader(t, user("#cloud-config\n"))
+	l.Sources.Kept = &source.State{Dir: filepath.Join(t.TempDir(), "missing")}
+	if _, err := l.Local(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

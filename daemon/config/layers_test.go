@@ -14,6 +14,14 @@ import (
 	"github.com/skerry-os/skerry/daemon/source"
 )
 
+// with asks one medium, and has surroundings.
+func with(t *testing.T, around Surroundings, medium source.Source) *Loader {
+	t.Helper()
+	l := loader(t, medium)
+	l.Around = around
+	return l
+}
+
 // pages is a fetcher of one text.
 type pages string
 
@@ -52,7 +60,7 @@ func TestLayerOrder(t *testing.T) {
 		"- |\n  #cloud-config\n  hostname: two\n- |\n  #include\n  https://h/x\n")
 	around := surroundings(t)
 	around.Fetcher = pages("#cloud-config\nskerry: {cluster: {node-name: included, tls-san+: [included]}}\n")
-	loaded, err := load(t.Context(), quiet, around, []source.Source{m})
+	loaded, err := with(t, around, m).Local(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +85,7 @@ func TestTemplateKnowsTheInstance(t *testing.T) {
 	m := user("## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostname }}-{{ v1.instance_id }}-{{ v1.cloud_name }}-{{ v1.availability_zone }}-{{ v1.region }}-{{ ds.meta_data.rack }}\n")
 	m.document.LocalHostname, m.document.InstanceID = "a", "i-1"
 	m.document.MetaData = []byte("rack: 4\nregion: r\nplacement: {availability-zone: z}\n")
-	loaded, err := load(t.Context(), quiet, machineID(t), []source.Source{m})
+	loaded, err := with(t, machineID(t), m).Local(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,13 +97,13 @@ func TestTemplateKnowsTheInstance(t *testing.T) {
 func TestScriptsAreAllowedOrRefused(t *testing.T) {
 	const script = "- |\n  #!/bin/sh\n  true\n"
 	m := user("#cloud-config-archive\n" + script)
-	_, err := load(t.Context(), quiet, machineID(t), []source.Source{m})
+	_, err := with(t, machineID(t), m).Local(t.Context())
 	var problems configschema.Problems
 	if want := "user-data part 1:1:1: this is a script, and scripts are not allowed (set skerry.allow-scripts: true to run it once, as root)"; !errors.As(err, &problems) || problems.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 	m = user("#cloud-config-archive\n" + script + "- |\n  #cloud-config\n  skerry: {allow-scripts: true}\n")
-	loaded, err := load(t.Context(), quiet, machineID(t), []source.Source{m})
+	loaded, err := with(t, machineID(t), m).Local(t.Context())
 	if err != nil || len(loaded.Layers.Scripts) != 1 {
 		t.Errorf("got %v", err)
 	}
@@ -122,7 +130,7 @@ func TestBrokenLayers(t *testing.T) {
 			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err = load(t.Context(), quiet, around, []source.Source{user("#cloud-config\n")})
+			_, err = with(t, around, user("#cloud-config\n")).Local(t.Context())
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want %s", err, want)
 			}
@@ -136,7 +144,7 @@ func TestBrokenLayers(t *testing.T) {
 func TestPublish(t *testing.T) {
 	m := user("#cloud-config\nhostname: a\nskerry: {cluster: {token: hunter2}}\n")
 	m.document.MetaData = []byte("local-hostname: b\nports: {80: x}\nratio: .inf\n")
-	loaded, err := load(t.Context(), quiet, surroundings(t), []source.Source{m})
+	loaded, err := with(t, surroundings(t), m).Local(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/source"
+)
+
+var (
+	// ErrNone says that no source has a configuration.
+	ErrNone = errors.New("no cloud-config was found: attach a volume labelled cidata with a file named user-data, or name a URL with config_url= on the kernel command line, and boot again")
+	// ErrNetwork says that no medium has a configuration, but a source of the
+	// network is there to be asked.
+	ErrNetwork = errors.New("the cloud-config is on the network")
+)
+
+// Loader loads the configuration of one boot: first Local, and Network when
+// that says ErrNetwork. Both return configschema.Problems when the document
+// they found is not valid. A valid document is kept for later boots.
+type Loader struct {
+	Sources *source.Set
+	// Around is what the machine has beside the document.
+	Around Surroundings
+	Log    *slog.Logger
+
+	// known is what the first source said that knows this machine, but has no
+	// cloud-config for it.
+	known *source.Document
+}
+
+// Local asks the media. Where there is nothing on the network to ask either,
+// the kept copy is what the machine has.
+func (l *Loader) Local(ctx context.Context) (*Loaded, error) {
+	for _, s := range l.Sources.Local {
+		document, err := s.Fetch(ctx)
+		if errors.Is(err, source.ErrAbsent) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("load the cloud-config from %s: %w", s.Name(), err)
+		}
+		if document.UserData == nil {
+			l.remember(document)
+			continue
+		}
+		if l.Sources.Network != nil {
+			l.Log.Info(document.Name+" has the cloud-config; that of the network is not fetched", "network", l.Sources.Network.Name())
+		}
+		return l.accept(ctx, document, document.InstanceID)
+	}
+	if l.Sources.Network != nil {
+		return nil, ErrNetwork
+	}
+	return l.fromKept(ctx)
+}
+
+// Network asks the source of the network. The kept copy stands in for a server
+// that doesn't answer, but not for an answer that is wrong.
+func (l *Loader) Network(ctx context.Context) (*Loaded, error) {
+	s := l.Sources.Network
+	document, err := s.Fetch(ctx)
+	switch {
+	case err == nil && document.UserData != nil:
+		return l.accept(ctx, document, document.InstanceID)
+	case err == nil:
+		l.remember(document)
+	case errors.Is(err, source.ErrNoAnswer):
+		loaded, keptErr := l.fromKept(ctx)
+		if errors.Is(keptErr, ErrNone) {
+			return nil, fmt.Errorf("load the cloud-config from %s: %w", s.Name(), err)
+		}
+		l.Log.Warn("the cloud-config could not be fetched; going on with the copy of the last one", "source", s.Name(), "error", err)
+		return loaded, keptErr
+	case !errors.Is(err, source.ErrAbsent):
+		return nil, fmt.Errorf("load the cloud-config from %s: %w", s.Name(), err)
+	}
+	return l.fromKept(ctx)
+}
+
+func (l *Loader) remember(document *source.Document) {
+	if l.known == nil {
+		l.known = document
+	}
+}
+
+// fromKept takes the kept copy. What a source knows of this machine counts more
+// than what the copy knows of the machine it was made on: an image with a
+// configuration in it becomes many machines.
+func (l *Loader) fromKept(ctx context.Context) (*Loaded, error) {
+	document, err := l.Sources.Kept.Fetch(ctx)
+	switch {
+	case errors.Is(err, source.ErrAbsent) && l.known != nil:
+		return nil, fmt.Errorf("%w (%s knows this machine, but has no user-data for it)", ErrNone, l.known.Name)
+	case errors.Is(err, source.ErrAbsent):
+		return nil, ErrNone
+	case err != nil:
+		return nil, fmt.Errorf("load the cloud-config from %s: %w", l.Sources.Kept.Name(), err)
+	}
+	instanceID := ""
+	if known := l.known; known != nil {
+		l.Log.Info(known.Name + " has no user-data for this machine; the copy of the last cloud-config is used")
+		instanceID = known.InstanceID
+		document.InstanceID, document.LocalHostname, document.PublicKeys = known.InstanceID, known.LocalHostname, known.PublicKeys
+		document.NetworkConfig, document.NetworkConfigKind = known.NetworkConfig, known.NetworkConfigKind
+	}
+	return l.accept(ctx, document, instanceID)
+}
+
+// accept merges a document with the other layers, and keeps it when the result is
+// valid.
+func (l *Loader) accept(ctx context.Context, document *source.Document, instanceID string) (*Loaded, error) {
+	layers, err := l.Around.layers(ctx, document)
+	var merged *configschema.Merged
+	if err == nil {
+		merged, err = layers.Merge()
+	}
+	var problems configschema.Problems
+	if errors.As(err, &problems) {
+		l.Log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
+	}
+	if err != nil {
+		return nil, err
+	}
+	loaded := &Loaded{Document: document, Config: merged.Config, Layers: layers, Merged: merged, InstanceID: instanceID}
+	if err := loaded.name(l.Around.MachineID); err != nil {
+		return nil, err
+	}
+	l.addKeys(loaded)
+	if document.Source != l.Sources.Kept.Name() {
+		// The boot goes on without a copy: the machine has its configuration now,
+		// and only boots without the source are at stake.
+		if err := l.Sources.Kept.Keep(document); err != nil {
+			l.Log.Warn("the cloud-config could not be kept for boots without its source", "error", err)
+		}
+	}
+	return loaded, nil
+}
+
+// addKeys gives the default user the keys that the cloud has for it. A
+// configuration that lists its users and leaves that one out has none: it says
+// who may log in, and nobody else may.
+func (l *Loader) addKeys(loaded *Loaded) {
+	c, keys := loaded.Config, loaded.Document.PublicKeys
+	if len(keys) == 0 {
+		return
+	}
+	isDefault := func(u configschema.User) bool { return u.Name == configschema.DefaultUser }
+	if len(c.Users) > 0 && len(c.SSHAuthorizedKeys) == 0 && !slices.ContainsFunc(c.Users, isDefault) {
+		l.Log.Info("the SSH keys of the cloud are not used: the cloud-config lists users, and not the default one", "keys", len(keys))
+		return
+	}
+	for i, text := range keys {
+		if problem := configschema.CheckAuthorizedKey(text); problem != "" {
+			l.Log.Warn(fmt.Sprintf("SSH key %d of the cloud %s; it is not used", i+1, problem), "source", loaded.Document.Name)
+			continue
+		}
+		if key := configschema.AuthorizedKey(text); !slices.Contains(c.SSHAuthorizedKeys, key) {
+			c.SSHAuthorizedKeys = append(c.SSHAuthorizedKeys, key)
+		}
+	}
+}
