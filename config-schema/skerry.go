@@ -22,10 +22,14 @@ type Skerry struct {
 	// Kernel modules to load, each with its arguments, such as
 	// "bonding mode=4 miimon=100".
 	Modules []Module `yaml:"modules"`
+	// The network, in the form of netplan and of cloud-init's network-config
+	// version 2. It replaces what the data source says of the network. Without
+	// either, DHCP is asked on every wired interface.
+	Network *Network `yaml:"network"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
-var skerryKeys = set("role", "cluster", "sysctls", "modules")
+var skerryKeys = set("role", "cluster", "sysctls", "modules", "network")
 
 // EffectiveRole is the role given, or the one that follows from the cluster.
 func (k *Skerry) EffectiveRole() Role {
