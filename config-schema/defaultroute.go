@@ -46,7 +46,7 @@ func (t *topology) checkDefaultRoutes() {
 			add(s.at("gateway6"), i, true, nil, nil)
 		}
 		for k := range i.Routes {
-			if r := &i.Routes[k]; r.Default() && r.leads() {
+			if r := &i.Routes[k]; r.Default() && r.leads() && (r.Via != "" || r.Scope != "") {
 				add(s.at("routes", k), i, r.IPv6(), r.Table, r.Metric)
 			}
 		}

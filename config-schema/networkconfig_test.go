@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package configschema
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// parseNetwork reads a file of testdata by what it is.
+func parseNetwork(name string, data []byte) (*Network, Problems) {
+	if strings.HasPrefix(filepath.Base(name), "data") {
+		return ParseNetworkData("network_data.json", data)
+	}
+	return ParseNetworkConfig("network-config", data)
+}
+
+func TestNetworkAccepted(t *testing.T) {
+	for _, name := range append(files(t, "testdata/network/accepted/*.yaml"), files(t, "testdata/network/accepted/*.json")...) {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			data := read(t, name)
+			network, problems := parseNetwork(name, data)
+			if len(problems) > 0 {
+				t.Fatalf("refused:\n%v", problems)
+			}
+			if network == nil {
+				t.Fatal("no network and no problem")
+			}
+			if want := strings.HasPrefix(filepath.Base(name), "data"); IsNetworkData(data) != want {
+				t.Errorf("IsNetworkData says %v", !want)
+			}
+			described := !strings.HasPrefix(filepath.Base(name), "disabled") && filepath.Base(name) != "empty.yaml"
+			if got := len(network.Interfaces()) > 0; got != described {
+				t.Errorf("interfaces: %v", network.Interfaces())
+			}
+		})
+	}
+}
+
+// TestNetworkRejected compares every problem with the golden file.
+func TestNetworkRejected(t *testing.T) {
+	for _, name := range append(files(t, "testdata/network/rejected/*.yaml"), files(t, "testdata/network/rejected/*.json")...) {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			data := read(t, name)
+			network, problems := parseNetwork(name, data)
+			if network != nil {
+				t.Error("a network was returned beside the problems")
+			}
+			checkProblems(t, data, problems)
+			golden := strings.TrimSuffix(name, filepath.Ext(name)) + ".golden"
+			got := problems.Error() + "\n"
+			if strings.Contains(got, "hunter2") {
+				t.Error("a problem repeats a secret")
+			}
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if want := string(read(t, golden)); got != want {
+				t.Errorf("problems differ from %s (-update rewrites it)\ngot:\n%s\nwant:\n%s", golden, got, want)
+			}
+		})
+	}
+}
+
+// TestNetworkForms: the same network is the same, whichever way it was written.
+func TestNetworkForms(t *testing.T) {
+	const v2 = `
+version: 2
+ethernets:
+  eth0:
+    match: {macaddress: "bc:24:11:00:00:01"}
+    set-name: eth0
+    addresses: [192.0.2.10/24]
+    routes: [{to: default, via: 192.0.2.1}, {to: 10.0.0.0/8, via: 203.0.113.1, on-link: true}]
+    nameservers: {addresses: [192.0.2.53]}
+`
+	const v1 = `
+version: 1
+config:
+  - type: physical
+    name: eth0
+    mac_address: bc:24:11:00:00:01
+    subnets:
+      - {type: static, address: 192.0.2.10, netmask: 255.255.255.0, gateway: 192.0.2.1, dns_nameservers: [192.0.2.53],
+         routes: [{network: 10.0.0.0, netmask: 255.0.0.0, gateway: 203.0.113.1}]}
+`
+	const asJSON = `{"network": {"version": 2, "ethernets": {"eth0": {"match": {"macaddress": "bc:24:11:00:00:01"}, "set-name": "eth0",
+		"addresses": ["192.0.2.10/24"], "nameservers": {"addresses": ["192.0.2.53"]},
+		"routes": [{"to": "default", "via": "192.0.2.1"}, {"to": "10.0.0.0/8", "via": "203.0.113.1", "on-link": true}]}}}}`
+	want, problems := ParseNetworkConfig("network-config", []byte(v2))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for name, text := range map[string]string{"version 1": v1, "JSON": asJSON} {
+		got, problems := ParseNetworkConfig("network-config", []byte(text))
+		if len(problems) > 0 {
+			t.Errorf("%s: %v", name, problems)
+		} else if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
+	var indented bytes.Buffer
+	for line := range strings.Lines(strings.TrimPrefix(v2, "\nversion: 2\n")) {
+		indented.WriteString("    " + line)
+	}
+	config, problems := Parse("user-data", []byte("#cloud-config\nskerry:\n  network:\n"+indented.String()))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if !reflect.DeepEqual(config.Skerry.Network, want) {
+		t.Errorf("skerry.network: got %+v, want %+v", config.Skerry.Network, want)
+	}
+}
+
+// TestNetworkOrder: interfaces come in the order of the file, across sections.
+func TestNetworkOrder(t *testing.T) {
+	network, problems := ParseNetworkConfig("network-config", []byte(`
+version: 2
+bridges: {z: {}}
+ethernets: {y: {}, a: {}}
+vlans: {v: {id: 1, link: a}}
+`))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var names []string
+	for _, i := range network.Interfaces() {
+		names = append(names, i.Name)
+	}
+	if got := strings.Join(names, " "); got != "z y a v" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func fuzzNetwork(f *testing.F, parse func(string, []byte) (*Network, Problems), patterns ...string) {
+	for _, pattern := range patterns {
+		for _, name := range files(f, pattern) {
+			f.Add(read(f, name))
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		network, problems := parse("network-config", data)
+		if (network == nil) != (len(problems) > 0) {
+			t.Fatalf("half of it: network %v, problems %v", network, problems)
+		}
+		if network == nil {
+			checkProblems(t, data, problems)
+			return
+		}
+		seen := map[string]bool{}
+		for _, i := range network.Interfaces() {
+			if i.Name == "" || seen[i.Name] {
+				t.Fatalf("an interface is defined twice, or has no name: %q", i.Name)
+			}
+			seen[i.Name] = true
+		}
+	})
+}
+
+func FuzzParseNetworkConfig(f *testing.F) {
+	fuzzNetwork(f, ParseNetworkConfig, "testdata/network/accepted/v*.yaml", "testdata/network/accepted/d*.yaml", "testdata/network/rejected/*.yaml")
+}
+
+func FuzzParseNetworkData(f *testing.F) {
+	fuzzNetwork(f, ParseNetworkData, "testdata/network/accepted/data.json", "testdata/network/rejected/*.json")
+}
