@@ -27,6 +27,9 @@ var ErrNone = errors.New("no cloud-config was found: attach a volume labelled ci
 type Loaded struct {
 	Document *source.Document
 	Config   *configschema.Config
+	// Network is what the cloud-config or else the source says of the network;
+	// nil when neither does.
+	Network *configschema.Network
 	// Hostname is one label, never empty. FQDN is the same where there is no
 	// domain.
 	Hostname, FQDN string
@@ -46,11 +49,12 @@ func load(ctx context.Context, log *slog.Logger, machineIDFile string, sources [
 	}
 	// The name in messages is the file's: people look for a file to correct.
 	parsed, problems := configschema.Parse("user-data", document.UserData)
-	if len(problems) > 0 {
+	network, more := networkOf(parsed, document)
+	if problems = append(problems, more...); len(problems) > 0 {
 		log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
 		return nil, problems
 	}
-	loaded := &Loaded{Document: document, Config: parsed}
+	loaded := &Loaded{Document: document, Config: parsed, Network: network}
 	if err := loaded.name(machineIDFile); err != nil {
 		return nil, err
 	}

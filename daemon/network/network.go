@@ -10,7 +10,9 @@ package network
 
 import (
 	"cmp"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 )
@@ -145,20 +147,24 @@ func (p *plan) secret(name string, value configschema.Secret) string {
 	return Dir + "/" + Prefix + name
 }
 
-// Names are the interfaces that a network names, in the order of the file. Those
-// that are only matched, by a driver, say, are not among them.
-func Names(n *configschema.Network) []string {
-	known := map[string]string{}
+// Names are the interfaces that a network names and that one of the files is
+// for, in the order of the definition. Those that are only matched, by a driver,
+// say, are not among them.
+func Names(n *configschema.Network, files []string) []string {
+	cards := map[string]string{}
 	for i := range n.Ethernets {
-		known[n.Ethernets[i].Name] = n.Ethernets[i].InterfaceName()
+		cards[n.Ethernets[i].Name] = n.Ethernets[i].InterfaceName()
 	}
 	var names []string
 	for _, i := range n.Interfaces() {
-		name, isCard := known[i.Name]
+		name, isCard := cards[i.Name]
 		if !isCard {
 			name = i.Name
 		}
-		if name != "" {
+		isFor := func(file string) bool {
+			return strings.TrimSuffix(file, filepath.Ext(file)) == Prefix+i.Name
+		}
+		if name != "" && slices.ContainsFunc(files, isFor) {
 			names = append(names, name)
 		}
 	}

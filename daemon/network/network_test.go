@@ -162,9 +162,19 @@ func TestNames(t *testing.T) {
 		"testdata/driver/input.yaml":       "",
 		"testdata/bond-vlan/input.yaml":    "enp1s0 enp2s0 bond0 bond0.100 storage",
 	} {
-		if got := strings.Join(Names(parse(t, input)), " "); got != want {
+		n := parse(t, input)
+		var files []string
+		for _, file := range Render(n) {
+			files = append(files, file.Name)
+		}
+		if got := strings.Join(Names(n, files), " "); got != want {
 			t.Errorf("%s: got %q, want %q", input, got, want)
 		}
+	}
+	n := parse(t, "testdata/bond-vlan/input.yaml")
+	changed := []string{"50-skerry-bond0.100.network", "50-skerry-enp2s0.network", "50-skerry-gone.network"}
+	if got := strings.Join(Names(n, changed), " "); got != "enp2s0 bond0.100" {
+		t.Errorf("of what has changed: %q", got)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 func (p *plan) configure(i *configschema.Interface, match *section) {
 	sections := []*section{match, p.linkSection(i), p.networkSection(i), p.ports[i.Name]}
 	sections = append(sections, dhcp4(i, p.metrics[i.Name]), p.dhcp6(i), p.routerAdvertisements(i))
-	for _, r := range i.AllRoutes() {
+	for _, r := range p.routes(i) {
 		sections = append(sections, p.route(i, &r))
 	}
 	for k := range i.RoutingPolicy {
@@ -153,60 +153,6 @@ func (p *plan) routerAdvertisements(i *configschema.Interface) *section {
 	}
 	s.number("RouteMetric", orNumber(o.RouteMetric, p.metrics[i.Name]+learned))
 	return s
-}
-
-func (p *plan) route(i *configschema.Interface, r *configschema.Route) *section {
-	s := &section{name: "Route"}
-	switch {
-	case r.To != "default":
-		s.text("Destination", r.To)
-	case r.IPv6():
-		s.text("Destination", "::/0")
-	default:
-		s.text("Destination", "0.0.0.0/0")
-	}
-	s.given("Gateway", r.Via)
-	if r.OnLink {
-		s.truth("GatewayOnLink", true)
-	}
-	switch {
-	case r.Metric != nil:
-		s.number("Metric", *r.Metric)
-	case r.Default() && (r.Type == "" || r.Type == "unicast"):
-		s.number("Metric", p.metrics[i.Name])
-	}
-	s.given("PreferredSource", r.From)
-	s.given("Scope", r.Scope)
-	s.given("Type", r.Type)
-	if table := p.table(i, r.Table); table != nil {
-		s.number("Table", *table)
-	}
-	s.givenNumber("MTUBytes", r.MTU)
-	return s
-}
-
-func (p *plan) rule(i *configschema.Interface, r *configschema.RoutingPolicy) *section {
-	s := &section{name: "RoutingPolicyRule"}
-	s.given("From", r.From)
-	s.given("To", r.To)
-	s.givenNumber("FirewallMark", r.Mark)
-	s.givenNumber("TypeOfService", r.TypeOfService)
-	s.givenNumber("Priority", r.Priority)
-	if table := p.table(i, r.Table); table != nil {
-		s.number("Table", *table)
-	}
-	if r.From == "" && r.To == "" {
-		s.text("Family", "both")
-	}
-	return s
-}
-
-// table is the routing table given, or that of the VRF.
-func (p *plan) table(i *configschema.Interface, given *int) *int {
-	if vrf := p.network.VRFOf(i.Name); given == nil && vrf != nil {
-		return vrf.Table
-	}
-	return given
 }
 
 func orElse(text, otherwise string) string {
