@@ -138,6 +138,21 @@ vlans: {v: {id: 1, link: a}}
 	}
 }
 
+// TestPodInterfaces: what the image leaves to the pod network can't be defined.
+func TestPodInterfaces(t *testing.T) {
+	_, after, found := strings.Cut(string(read(t, "../overlay/usr/lib/systemd/network/70-skerry-pods.network")), "\nName=")
+	line, _, _ := strings.Cut(after, "\n")
+	patterns := strings.Fields(line)
+	if !found || len(patterns) != len(podInterfaces) {
+		t.Errorf("the overlay has %v, and we have %v", patterns, podInterfaces)
+	}
+	for _, pattern := range patterns {
+		if name := strings.ReplaceAll(pattern, "*", "0"); !isPodInterface(name) {
+			t.Errorf("%s may be defined, and the image gives it to pods", name)
+		}
+	}
+}
+
 func fuzzNetwork(f *testing.F, parse func(string, []byte) (*Network, Problems), patterns ...string) {
 	for _, pattern := range patterns {
 		for _, name := range files(f, pattern) {

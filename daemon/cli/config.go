@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +31,9 @@ func validateCommand() *cobra.Command {
 duplicate keys and impossible values are all reported, each with file, line, column
 and key. "-" reads standard input. Nothing is changed.
 
+Files named network-config or network_data.json are checked as what cloud-init and
+OpenStack mean by that.
+
 Exit code 0: the machine would accept every file; 1: it would not.`,
 		Example: `  skerry config validate server.yaml
   skerry config validate examples/*.yaml`,
@@ -40,7 +45,7 @@ Exit code 0: the machine would accept every file; 1: it would not.`,
 				if err != nil {
 					return failed(err)
 				}
-				_, problems := configschema.Parse(name, data)
+				problems := validate(name, data)
 				for _, p := range problems {
 					fmt.Fprintln(cmd.ErrOrStderr(), p)
 				}
@@ -55,6 +60,19 @@ Exit code 0: the machine would accept every file; 1: it would not.`,
 			return nil
 		},
 	}
+}
+
+// validate goes by the name of the file, as a data source does.
+func validate(name string, data []byte) (problems configschema.Problems) {
+	switch base := filepath.Base(name); {
+	case strings.HasPrefix(base, "network-config"):
+		_, problems = configschema.ParseNetworkConfig(name, data)
+	case base == "network_data.json":
+		_, problems = configschema.ParseNetworkData(name, data)
+	default:
+		problems = configschema.Validate(name, data)
+	}
+	return problems
 }
 
 func read(file string, stdin io.Reader) (name string, data []byte, err error) {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -139,9 +140,20 @@ func Console(problems configschema.Problems) []string {
 		"Nothing of it was applied, and Kubernetes was not started.",
 		"Correct the file (the numbers are line and column), write it to its",
 		"medium, and reboot. To check it beforehand, on any machine:",
-		"  skerry config validate user-data",
+		"  skerry config validate "+strings.Join(fileNames(problems), " "),
 		rule,
 	)
+}
+
+// fileNames are the files that have problems, in their order.
+func fileNames(problems configschema.Problems) []string {
+	var names []string
+	for _, p := range problems {
+		if !slices.Contains(names, p.File) {
+			names = append(names, p.File)
+		}
+	}
+	return names
 }
 
 func count(n int, noun string) string {

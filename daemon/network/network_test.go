@@ -203,3 +203,35 @@ func sectionsOf(t *testing.T, file File) []section {
 	}
 	return list
 }
+
+// FuzzRender: whatever is accepted becomes files whose every line is a setting.
+func FuzzRender(f *testing.F) {
+	inputs, err := filepath.Glob("testdata/*/input.*")
+	if err != nil || len(inputs) == 0 {
+		f.Fatalf("no seeds: %v", err)
+	}
+	for _, input := range inputs {
+		data, err := os.ReadFile(input)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		network, problems := configschema.ParseNetworkConfig("network-config", data)
+		if configschema.IsNetworkData(data) {
+			network, problems = configschema.ParseNetworkData("network_data.json", data)
+		}
+		if len(problems) > 0 {
+			return
+		}
+		for _, file := range Render(network) {
+			if file.Name != filepath.Base(file.Name) || !strings.HasPrefix(file.Name, Prefix) {
+				t.Errorf("%q is not the name of a file of ours", file.Name)
+			}
+			if !file.Secret {
+				sectionsOf(t, file)
+			}
+		}
+	})
+}
