@@ -66,7 +66,7 @@ func (b *Bond) check(s scope) {
 	s.interfaceName(s.path, b.Name)
 	b.Interface.check(s)
 	p, at := &b.Parameters, scope{s.d, s.at("parameters")}
-	if p.Primary == "" || !s.sound("interfaces") || !at.sound("mode") {
+	if !s.members(b.Interfaces) || p.Primary == "" || !at.sound("mode") {
 		return
 	}
 	if !slices.Contains(b.Interfaces, p.Primary) {

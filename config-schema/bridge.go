@@ -48,7 +48,11 @@ func (v *PortNumbers) decodeNode(d *decoder, n *yaml.Node, path string) {
 		return
 	}
 	*v = PortNumbers{}
-	for _, e := range d.entries(n, path) {
+	for i, e := range d.entries(n, path) {
+		if i == maxInterfaces {
+			d.problem(n, path, "lists more than "+strconv.Itoa(maxInterfaces)+" interfaces", "")
+			break
+		}
 		var number int
 		d.value(e.node, join(path, e.key), &number)
 		(*v)[e.key] = number
@@ -58,14 +62,17 @@ func (v *PortNumbers) decodeNode(d *decoder, n *yaml.Node, path string) {
 func (b *Bridge) check(s scope) {
 	s.interfaceName(s.path, b.Name)
 	b.Interface.check(s)
+	if !s.members(b.Interfaces) {
+		return
+	}
 	at := scope{s.d, s.at("parameters")}
-	b.checkPorts(s, scope{s.d, at.at("port-priority")}, b.Parameters.PortPriority, 0, 63)
-	b.checkPorts(s, scope{s.d, at.at("path-cost")}, b.Parameters.PathCost, 1, 65535)
+	b.checkPorts(scope{s.d, at.at("port-priority")}, b.Parameters.PortPriority, 0, 63)
+	b.checkPorts(scope{s.d, at.at("path-cost")}, b.Parameters.PathCost, 1, 65535)
 }
 
-func (b *Bridge) checkPorts(s, at scope, numbers PortNumbers, least, most int) {
+func (b *Bridge) checkPorts(at scope, numbers PortNumbers, least, most int) {
 	for name, number := range numbers {
-		if !slices.Contains(b.Interfaces, name) && s.sound("interfaces") {
+		if !slices.Contains(b.Interfaces, name) {
 			at.problem(at.at(name), quote(name)+" is not one of the bridge's interfaces", didYouMean(name, b.Interfaces))
 		}
 		at.between(name, number, least, most)

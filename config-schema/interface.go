@@ -5,6 +5,7 @@ package configschema
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -78,12 +79,7 @@ func (i *Interface) HasLinkLocal(family string) bool {
 	if i.LinkLocal == nil {
 		return family == "ipv6"
 	}
-	for _, f := range i.LinkLocal {
-		if f == family {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(i.LinkLocal, family)
 }
 
 // AllRoutes are the routes, and those that gateway4 and gateway6 stand for.
@@ -161,6 +157,12 @@ func (s scope) interfaceAddress(at, text string) {
 // checkGateways refuses routers that can't be reached: networkd would give up on
 // the whole interface. What DHCP and routers announce may make them reachable.
 func (i *Interface) checkGateways(s scope) {
+	near := i.nearNetworks()
+	// With a damaged address it can't be told what is in its network.
+	addressesSound := s.sound("addresses")
+	for k := range i.Addresses {
+		addressesSound = addressesSound && !s.d.places[s.at("addresses", k)].unsound
+	}
 	for _, g := range []struct {
 		key, text string
 		family    int
@@ -170,8 +172,8 @@ func (i *Interface) checkGateways(s scope) {
 		case g.text == "":
 		case err != nil || familyOf(addr) != g.family || addr.Zone() != "":
 			s.problem(s.at(g.key), quote(g.text)+" is not an "+families[g.family]+" address", "")
-		case !s.sound("addresses"): // it can't be told
-		case !i.reaches(addr):
+		case !addressesSound:
+		case !i.reaches(addr, near):
 			s.problem(s.at(g.key), quote(g.text)+" is in none of the interface's networks",
 				"if that is so, write routes: [{to: default, via: "+g.text+", on-link: true}] instead")
 		}
@@ -179,7 +181,7 @@ func (i *Interface) checkGateways(s scope) {
 	for k := range i.Routes {
 		r := &i.Routes[k]
 		via, err := netip.ParseAddr(r.Via)
-		if r.Via != "" && err == nil && !r.OnLink && s.sound("routes") && !i.reaches(via) {
+		if r.Via != "" && err == nil && !r.OnLink && addressesSound && !i.reaches(via, near) {
 			s.problem(s.at("routes", k, "via"), quote(r.Via)+" is in none of the interface's networks", "add on-link: true if that is so")
 		}
 	}
@@ -187,22 +189,30 @@ func (i *Interface) checkGateways(s scope) {
 
 var families = [2]string{"IPv4", "IPv6"}
 
-func (i *Interface) reaches(router netip.Addr) bool {
-	if router.Is4() && i.DHCP4 || router.Is6() && (i.DHCP6 || i.AcceptsRA() || router.IsLinkLocalUnicast()) {
-		return true
-	}
+// nearNetworks are those of the addresses, and of routes without a router.
+func (i *Interface) nearNetworks() []netip.Prefix {
+	var near []netip.Prefix
 	for _, text := range i.Addresses {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil || prefix.Contains(router) {
-			return true // the address has a problem of its own
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			near = append(near, prefix)
 		}
 	}
 	for k := range i.Routes {
-		if to, err := i.Routes[k].destination(); err == nil && i.Routes[k].Via == "" && to.Bits() > 0 && to.Contains(router) {
-			return true
+		if i.Routes[k].Via != "" {
+			continue
+		}
+		if to, err := i.Routes[k].destination(); err == nil && to.Bits() > 0 {
+			near = append(near, to)
 		}
 	}
-	return false
+	return near
+}
+
+func (i *Interface) reaches(router netip.Addr, near []netip.Prefix) bool {
+	if router.Is4() && i.DHCP4 || router.Is6() && (i.DHCP6 || i.AcceptsRA() || router.IsLinkLocalUnicast()) {
+		return true
+	}
+	return slices.ContainsFunc(near, func(prefix netip.Prefix) bool { return prefix.Contains(router) })
 }
 
 func (s scope) hardwareAddress(key, text string) {

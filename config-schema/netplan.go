@@ -5,6 +5,7 @@ package configschema
 import (
 	"cmp"
 	"slices"
+	"strconv"
 )
 
 // Network describes the network of a machine in the form that netplan and
@@ -64,13 +65,29 @@ func (n *Network) VRFOf(name string) *VRF {
 	return nil
 }
 
+// maxInterfaces bounds what is compared with each other. It is more than any
+// machine has.
+const maxInterfaces = 1000
+
 func (n *Network) check(s scope) {
+	if len(n.Interfaces()) > maxInterfaces {
+		s.problem(s.path, "defines more than "+strconv.Itoa(maxInterfaces)+" interfaces", "")
+		return
+	}
 	t := newTopology(n, s)
 	t.checkNames()
 	t.checkMasters()
 	t.checkLinks()
 	t.checkCycles()
 	t.checkDefaultRoutes()
+}
+
+// members checks that there aren't too many.
+func (s scope) members(names []string) bool {
+	if len(names) > maxInterfaces {
+		s.problem(s.at("interfaces"), "lists more than "+strconv.Itoa(maxInterfaces)+" interfaces", "")
+	}
+	return s.sound("interfaces")
 }
 
 // netplanLater are the keys that netplan knows and this release doesn't

@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // parseNetwork reads a file of testdata by what it is.
@@ -151,6 +154,51 @@ func TestPodInterfaces(t *testing.T) {
 			t.Errorf("%s may be defined, and the image gives it to pods", name)
 		}
 	}
+}
+
+// TestNetworkIsBounded: a file of the largest size that a source delivers is
+// judged before anybody thinks that the machine hangs. What counts is the time of
+// the processor: others may be busy.
+func TestNetworkIsBounded(t *testing.T) {
+	many := func(before, item, after string) string {
+		var b strings.Builder
+		b.WriteString(before)
+		for i := 0; b.Len() < 1<<20; i++ {
+			b.WriteString(strings.ReplaceAll(item, "#", strconv.Itoa(i)))
+		}
+		return b.String() + after
+	}
+	for name, text := range map[string]string{
+		"interfaces":   many("version: 2\nethernets:\n", "  e#: {}\n", ""),
+		"bond":         many("version: 2\nbonds: {b: {interfaces: [", "e#, ", "]}}\n"),
+		"port numbers": many("version: 2\nbridges: {b: {parameters: {path-cost: {", "e#: 5, ", "}}}}\n"),
+		"routes":       many("version: 2\nethernets: {e: {addresses: [192.0.2.1/24], routes: [", "{to: 10.0.0.0/8, via: 10.0.0.1}, {to: 192.168.0.0/16, scope: link}, ", "{to: #}]}}\n"),
+		"name servers": many("version: 1\nconfig:\n", "- {type: physical, name: e#, subnets: [{type: dhcp}]}\n- {type: nameserver, address: 192.0.2.#}\n", ""),
+		"bonds":        many(`{"links": [`, `{"id": "#", "type": "bond"}, `, `{"id": "x", "type": "phy"}]}`),
+	} {
+		start := processorTime(t)
+		parse := ParseNetworkConfig
+		if IsNetworkData([]byte(text)) {
+			parse = ParseNetworkData
+		}
+		if _, problems := parse("network-config", []byte(text)); len(problems) == 0 {
+			t.Errorf("%s: accepted", name)
+		}
+		if took := processorTime(t) - start; took > 20*time.Second {
+			t.Errorf("%s: took %v", name, took)
+		} else {
+			t.Logf("%s: %v", name, took)
+		}
+	}
+}
+
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func fuzzNetwork(f *testing.F, parse func(string, []byte) (*Network, Problems), patterns ...string) {

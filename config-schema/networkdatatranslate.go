@@ -12,13 +12,17 @@ import (
 // are names that only OpenStack knows.
 type dataTranslation struct {
 	*translation
-	ids map[string]string
+	ids   map[string]string
+	count map[string]int // of names that begin alike
 }
 
 // translate turns network_data.json into the model.
 func (v *networkData) translate(d *decoder, network *Network) {
-	t := dataTranslation{newTranslation(d), map[string]string{}}
+	t := dataTranslation{newTranslation(d), map[string]string{}, map[string]int{}}
 	for i := range v.Links {
+		if t.full() {
+			break
+		}
 		l, at := &v.Links[i], index("links", i)
 		if t.ids[l.ID] != "" {
 			scope{d, at}.problem(join(at, "id"), "the id "+quote(l.ID)+" is that of two links", "")
@@ -29,12 +33,18 @@ func (v *networkData) translate(d *decoder, network *Network) {
 	}
 	// Links name each other in any order.
 	for i := range v.Links {
+		if t.full() {
+			break
+		}
 		l, at := &v.Links[i], index("links", i)
 		if l.Type == "bond" || l.Type == "vlan" {
 			t.connect(l, at)
 		}
 	}
 	for i := range v.Networks {
+		if t.full() {
+			break
+		}
 		n, at := &v.Networks[i], index("networks", i)
 		if name, ok := t.known(join(at, "link"), n.Link); ok {
 			t.network(t.interfaces[name], n, at)
@@ -51,23 +61,21 @@ func (v *networkData) translate(d *decoder, network *Network) {
 // linkName makes a name that is the same at each boot: cards are found by their
 // addresses, bonds are counted, and VLANs have a number.
 func (t *dataTranslation) linkName(l *dataLink) string {
-	prefix, number := "nic", 0
+	prefix := "nic"
 	switch l.Type {
 	case "bond":
 		prefix = "bond"
 	case "vlan":
-		if l.VLANID == nil {
-			return "vlan"
-		}
-		prefix, number = "vlan"+strconv.Itoa(int(*l.VLANID)), 1
+		// The number may be used on several links.
+		prefix = "vlan" + strconv.Itoa(int(*l.VLANID))
 		if t.interfaces[prefix] == nil {
 			return prefix
 		}
 		prefix += "-"
 	}
-	for ; t.interfaces[prefix+strconv.Itoa(number)] != nil; number++ {
-	}
-	return prefix + strconv.Itoa(number)
+	name := prefix + strconv.Itoa(t.count[prefix])
+	t.count[prefix]++
+	return name
 }
 
 func (t *dataTranslation) link(l *dataLink, path string) {

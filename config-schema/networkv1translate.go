@@ -16,11 +16,17 @@ func (v *networkV1) translate(d *decoder, path string, network *Network) {
 	t := newTranslation(d)
 	items := join(path, "config")
 	for i := range v.Config {
+		if t.full() {
+			break
+		}
 		if item := &v.Config[i]; v1Sections[item.Type] != "" {
 			t.item(item, index(items, i))
 		}
 	}
 	for i := range v.Config {
+		if t.full() {
+			break
+		}
 		switch item, at := &v.Config[i], index(items, i); item.Type {
 		case "nameserver":
 			t.nameserver(item, at)

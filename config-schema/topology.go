@@ -14,8 +14,9 @@ type topology struct {
 	network *Network
 	// paths are where the interfaces are defined, by name; known are the names
 	// in order.
-	paths map[string]string
-	known []string
+	paths  map[string]string
+	known  []string
+	byName map[string]*Interface
 	// masters say what an interface is a part of, such as "bond bond0".
 	masters map[string]string
 	// below are the interfaces that an interface needs.
@@ -29,7 +30,8 @@ type section struct {
 }
 
 func newTopology(n *Network, s scope) *topology {
-	return &topology{scope: s, network: n, paths: map[string]string{}, masters: map[string]string{}, below: map[string][]string{}}
+	return &topology{scope: s, network: n, paths: map[string]string{},
+		byName: map[string]*Interface{}, masters: map[string]string{}, below: map[string][]string{}}
 }
 
 func (t *topology) sections() []section {
@@ -70,6 +72,7 @@ func (t *topology) checkNames() {
 			}
 			t.paths[i.Name] = at
 			t.known = append(t.known, i.Name)
+			t.byName[i.Name] = i
 		}
 	}
 	names, cards := map[string]string{}, map[string]string{}
@@ -133,6 +136,9 @@ func (t *topology) checkMasters() {
 
 func (t *topology) join(kind, master, path string, members []string) {
 	s := scope{t.d, path}
+	if !s.sound("interfaces") {
+		return
+	}
 	for k, name := range members {
 		at := s.at("interfaces", k)
 		if !t.defined(at, name) {
@@ -159,7 +165,7 @@ func (t *topology) join(kind, master, path string, members []string) {
 // checkMember refuses addresses of what is only a part: the whole has them.
 func (t *topology) checkMember(name string) {
 	m := scope{t.d, t.paths[name]}
-	i := t.interfaceNamed(name)
+	i := t.byName[name]
 	for _, k := range []struct {
 		key string
 		set bool
@@ -172,15 +178,6 @@ func (t *topology) checkMember(name string) {
 			return
 		}
 	}
-}
-
-func (t *topology) interfaceNamed(name string) *Interface {
-	for _, i := range t.network.Interfaces() {
-		if i.Name == name {
-			return i
-		}
-	}
-	return &Interface{}
 }
 
 // checkLinks looks at what VLANs stand on.

@@ -16,17 +16,28 @@ import (
 type translation struct {
 	d    *decoder
 	root *yaml.Node
-	// order are the interfaces' mappings by name, names their order.
+	// interfaces are the mappings of the interfaces by name, names their order.
 	interfaces map[string]*yaml.Node
 	names      []string
+	made       int
 }
+
+// maxTranslated bounds the nodes that a translation makes: name servers are
+// multiplied by interfaces.
+const maxTranslated = 20000
 
 func newTranslation(d *decoder) *translation {
 	return &translation{d: d, root: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}, interfaces: map[string]*yaml.Node{}}
 }
 
+// full says that nothing more is translated.
+func (t *translation) full() bool { return t.made >= maxTranslated }
+
 // decode judges the translated network and turns it into the model.
 func (t *translation) decode(path string, network *Network) {
+	if t.full() {
+		return // and that is a problem
+	}
 	t.d.budget += aliasFactor * countNodes(t.root)
 	t.d.lenient = false
 	t.d.value(t.root, path, network)
@@ -36,6 +47,9 @@ func (t *translation) node(path string, kind yaml.Kind, tag, value string) *yaml
 	at, ok := t.d.places[path]
 	for above := path; !ok && above != ""; at, ok = t.d.places[above] {
 		above = above[:max(0, strings.LastIndexAny(above, ".["))]
+	}
+	if t.made++; t.made == maxTranslated {
+		t.d.report(Problem{Line: at.line, Column: at.column, Path: path, Message: "the file describes too much", Hint: "no machine has so many interfaces"})
 	}
 	n := &yaml.Node{Kind: kind, Tag: tag, Value: value, Line: at.line, Column: at.column}
 	t.d.origins[n] = path
@@ -73,7 +87,7 @@ func (t *translation) define(section, name, path string) *yaml.Node {
 // set sets a key of a mapping. The first one stays: of several subnets with
 // DHCP, one is enough.
 func (t *translation) set(m *yaml.Node, key string, value *yaml.Node) {
-	if lookUp(m, key) != nil {
+	if t.full() || lookUp(m, key) != nil {
 		return
 	}
 	name := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: value.Line, Column: value.Column}
@@ -82,10 +96,12 @@ func (t *translation) set(m *yaml.Node, key string, value *yaml.Node) {
 
 // child returns the mapping below a key, and makes it when it isn't there.
 func (t *translation) child(m *yaml.Node, key, path string) *yaml.Node {
-	if lookUp(m, key) == nil {
-		t.set(m, key, t.mapping(path))
+	child := lookUp(m, key)
+	if child == nil {
+		child = t.mapping(path)
+		t.set(m, key, child)
 	}
-	return lookUp(m, key)
+	return child
 }
 
 // push adds an item to the list below a key. A scalar that is already in the
@@ -95,6 +111,9 @@ func (t *translation) push(m *yaml.Node, key, path string, item *yaml.Node) {
 	if list == nil {
 		list = t.node(path, yaml.SequenceNode, "!!seq", "")
 		t.set(m, key, list)
+	}
+	if t.full() {
+		return
 	}
 	for _, other := range list.Content {
 		if item.Kind == yaml.ScalarNode && other.Value == item.Value {
@@ -107,6 +126,9 @@ func (t *translation) push(m *yaml.Node, key, path string, item *yaml.Node) {
 // resolvers adds name servers or search domains to an interface.
 func (t *translation) resolvers(m *yaml.Node, kind, path string, values []string) {
 	for i, text := range values {
+		if t.full() {
+			return
+		}
 		at := index(path, i)
 		if _, ok := t.d.places[at]; !ok {
 			at = path // one string held them all
@@ -121,6 +143,9 @@ func (t *translation) resolvers(m *yaml.Node, kind, path string, values []string
 // that lead anywhere.
 func (t *translation) everywhere(kind, path string, values []string) {
 	for _, name := range t.names {
+		if t.full() {
+			return
+		}
 		m := t.interfaces[name]
 		for _, key := range []string{"addresses", "dhcp4", "dhcp6", "accept-ra"} {
 			if lookUp(m, key) != nil {

@@ -14,6 +14,7 @@ type VRF struct {
 func (v *VRF) check(s scope) {
 	s.interfaceName(s.path, v.Name)
 	v.checkValues(s) // its routers are in the networks of its interfaces
+	s.members(v.Interfaces)
 	s.tableNumber("table", v.Table)
 	if v.Table != nil && *v.Table >= 253 && *v.Table <= 255 {
 		s.problem(s.at("table"), "the tables 253 to 255 are the kernel's own", "choose another, such as 1000")
