@@ -37,7 +37,7 @@ var cloudInitLater = map[string]string{
 	"merge_type":                 "chooses how several files are merged",
 	"mount_default_fields":       "mounts extra disks",
 	"mounts":                     "mounts extra disks",
-	"network":                    "configures the network",
+	"network":                    "configures the network; write it below skerry, in the form of network-config version 2",
 	"no_ssh_fingerprints":        "hides key fingerprints",
 	"ntp":                        "configures time servers",
 	"output":                     "redirects cloud-init's output",

@@ -22,6 +22,15 @@ type decoder struct {
 	// budget is how many nodes may still be looked at; overflow is the number of
 	// problems when it was spent, and nothing after that is worth reporting.
 	budget, overflow int
+	// lenient passes over keys that are unknown or have no value: in files that
+	// programs write.
+	lenient bool
+	// named counts the things with names so far, in the order of the file.
+	named int
+	// origins and written lead from a translated node, and from its path, to
+	// what the user wrote: see translation.
+	origins map[*yaml.Node]string
+	written map[string]string
 }
 
 // place is where a path was found, and whether its value could be decoded.
@@ -51,7 +60,8 @@ type refuser interface {
 }
 
 func newDecoder(layers []Layer) *decoder {
-	return &decoder{layers: layers, places: map[string]place{}, shapes: map[reflect.Type]*shape{}}
+	return &decoder{layers: layers, places: map[string]place{}, shapes: map[reflect.Type]*shape{},
+		origins: map[*yaml.Node]string{}, written: map[string]string{}}
 }
 
 func countNodes(n *yaml.Node) int {
@@ -63,6 +73,7 @@ func countNodes(n *yaml.Node) int {
 }
 
 func (d *decoder) report(p Problem) {
+	p.Path = d.writtenPath(p.Path)
 	if len(p.Path) > maxPath {
 		p.Path = strings.ToValidUTF8(p.Path[:maxPath], "") + "…"
 	}
@@ -97,7 +108,10 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	if _, known := d.places[path]; !known {
 		d.places[path] = place{line: n.Line, column: n.Column}
 	}
-	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+	if origin, translated := d.origins[n]; translated {
+		d.written[path] = origin
+	}
+	if isNull(n) {
 		d.problem(n, path, "has no value", "remove the key or give it a value")
 		return
 	}
@@ -246,35 +260,6 @@ func describe(n *yaml.Node) string {
 	}
 }
 
-// shape is what reflection knows of a struct: its keys in order.
-type shape struct {
-	keys   []string
-	fields map[string]int
-	enums  map[string][]string
-	needed []string
-}
-
-func (d *decoder) shape(t reflect.Type) *shape {
-	if s := d.shapes[t]; s != nil {
-		return s
-	}
-	s := &shape{fields: map[string]int{}, enums: map[string][]string{}}
-	for i := range t.NumField() {
-		field := t.Field(i)
-		key := field.Tag.Get("yaml")
-		s.keys = append(s.keys, key)
-		s.fields[key] = i
-		if values := field.Tag.Get("enum"); values != "" {
-			s.enums[key] = strings.Split(values, ",")
-		}
-		if field.Tag.Get("required") == "true" {
-			s.needed = append(s.needed, key)
-		}
-	}
-	d.shapes[t] = s
-	return s
-}
-
 // structure decodes a mapping into the struct that v points to.
 func (d *decoder) structure(n *yaml.Node, path string, v any) {
 	if n.Kind != yaml.MappingNode {
@@ -291,12 +276,14 @@ func (d *decoder) structure(n *yaml.Node, path string, v any) {
 		}
 		at := join(path, e.key)
 		// The key's own place is where a missing value is reported.
-		if e.node.Kind == yaml.ScalarNode && e.node.ShortTag() == "!!null" {
-			d.problem(e.name, at, "has no value", "remove the key or give it a value")
+		if isNull(e.node) {
+			if !d.lenient {
+				d.problem(e.name, at, "has no value", "remove the key or give it a value")
+			}
 			continue
 		}
-		d.decode(e.node, at, target.Field(field))
-		d.checkEnum(at, target.Field(field), s.enums[e.key])
+		d.decode(e.node, at, target.FieldByIndex(field))
+		d.checkEnum(at, target.FieldByIndex(field), s.enums[e.key])
 	}
 	for _, key := range s.needed {
 		if _, ok := d.places[join(path, key)]; !ok {
@@ -331,6 +318,9 @@ func (d *decoder) oneOf(at, value string, allowed []string) {
 }
 
 func (d *decoder) unknownKey(e entry, path string, v any, keys []string) {
+	if d.lenient {
+		return
+	}
 	p := Problem{Line: e.name.Line, Column: e.name.Column, Path: join(path, e.key), Message: "unknown key"}
 	if r, ok := v.(refuser); ok {
 		if message, hint := r.unsupported(e.key); message != "" {

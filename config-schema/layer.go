@@ -15,6 +15,9 @@ const (
 	K3sConfig Form = "k3s"
 	// CommandLine is the kernel's, with words such as skerry.role=agent.
 	CommandLine Form = "command-line"
+	// standalone is a file that is never merged with another: a + at the end of
+	// a key means nothing in it.
+	standalone Form = "standalone"
 )
 
 // Layer is one of the texts that a configuration is made of. A later layer goes

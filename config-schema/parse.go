@@ -108,6 +108,10 @@ func (d *decoder) document(v any) {
 	d.budget = aliasFactor * size
 	var merged *yaml.Node
 	for _, root := range roots {
+		if d.layers[0].Form == standalone {
+			merged = root
+			break
+		}
 		if merged != nil && target(root).Kind != yaml.MappingNode {
 			d.wrongType(root, "", "a mapping of keys and values", false)
 			continue

@@ -62,7 +62,10 @@ func checkProblems(t *testing.T, data []byte, problems Problems) {
 	if len(problems) == 0 {
 		t.Error("accepted")
 	}
-	lines := bytes.Count(data, []byte("\n")) + 1
+	lines := 1
+	for _, lineBreak := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // YAML's
+		lines += bytes.Count(data, []byte(lineBreak))
+	}
 	for _, p := range problems {
 		if p.Line < 1 || p.Line > lines || p.Column < 1 || p.Message == "" || p.File == "" {
 			t.Errorf("no position or message in a file of %d lines: %+v", lines, p)

@@ -50,7 +50,8 @@ func TestSecretIsRedacted(t *testing.T) {
 
 // TestSecretFields fails when a key that by its name holds a secret isn't one.
 func TestSecretFields(t *testing.T) {
-	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[User](), reflect.TypeFor[Skerry](), reflect.TypeFor[Cluster]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[User](), reflect.TypeFor[Skerry](), reflect.TypeFor[Cluster](),
+		reflect.TypeFor[PrivateKey](), reflect.TypeFor[PeerKeys]()} {
 		for i := range typ.NumField() {
 			field := typ.Field(i)
 			key := field.Tag.Get("yaml")
@@ -58,7 +59,8 @@ func TestSecretFields(t *testing.T) {
 				t.Errorf("%s.%s has no yaml key", typ.Name(), field.Name)
 			}
 			named := strings.HasSuffix(key, "token") || strings.HasSuffix(key, "passwd") && field.Type.Kind() == reflect.String ||
-				strings.Contains(key, "secret-") || key == "datastore-endpoint"
+				strings.Contains(key, "secret-") || key == "datastore-endpoint" ||
+				key == "private" || key == "shared"
 			if named && field.Type != reflect.TypeFor[Secret]() {
 				t.Errorf("%s holds a secret and is a %s", key, field.Type)
 			}

@@ -79,13 +79,7 @@ type settingsWriter struct {
 // above is the origin of what it is in: parts of a value that was written in one
 // piece have that of the whole.
 func (w *settingsWriter) value(v reflect.Value, path string, above Origin) *yaml.Node {
-	origin := above
-	switch {
-	case w.defaults[path]:
-		origin = Origin{Layer: defaultLayer}
-	case w.written(path):
-		origin = w.merged.Origin(path)
-	}
+	origin := w.originOf(path, above)
 	switch typed := v.Interface().(type) {
 	case Secret:
 		return w.secret(typed, path, origin)
@@ -109,6 +103,9 @@ func (w *settingsWriter) value(v reflect.Value, path string, above Origin) *yaml
 	case reflect.Map:
 		return w.mapping(v, path, origin)
 	case reflect.Slice:
+		if named, ok := v.Interface().(interface{ nameOf(i int) string }); ok {
+			return w.named(v, named.nameOf, path, origin)
+		}
 		return w.list(v, path, origin)
 	case reflect.String: // without the name of its type
 		return w.scalar(v.String(), path, origin)
@@ -117,14 +114,28 @@ func (w *settingsWriter) value(v reflect.Value, path string, above Origin) *yaml
 	}
 }
 
+func (w *settingsWriter) originOf(path string, above Origin) Origin {
+	switch {
+	case w.defaults[path]:
+		return Origin{Layer: defaultLayer}
+	case w.written(path):
+		return w.merged.Origin(path)
+	}
+	return above
+}
+
 // structure leaves out what is neither written nor has a default.
 func (w *settingsWriter) structure(v reflect.Value, path string, origin Origin) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		key := field.Tag.Get("yaml")
+		if key == ",inline" {
+			n.Content = append(n.Content, w.structure(v.Field(i), path, origin).Content...)
+			continue
+		}
 		at := join(path, key)
-		if key == "" || v.Field(i).IsZero() && !w.written(at) {
+		if key == "" || key == "-" || v.Field(i).IsZero() && !w.written(at) {
 			continue
 		}
 		child := reflect.Value{}
@@ -154,6 +165,23 @@ func (w *settingsWriter) mapping(v reflect.Value, path string, origin Origin) *y
 		if node := w.value(v.MapIndex(key), join(path, name), origin); node != nil {
 			n.Content = append(n.Content, nameNode(name), node)
 		}
+	}
+	return n
+}
+
+// named writes a list whose items have names as the mapping it was. That there
+// is an item says something even where it has no values.
+func (w *settingsWriter) named(v reflect.Value, nameOf func(int) string, path string, origin Origin) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	for i := range v.Len() {
+		at := join(path, nameOf(i))
+		before := len(w.settings)
+		node := w.value(v.Index(i), at, origin)
+		if len(w.settings) == before {
+			node.Style = yaml.FlowStyle
+			w.settings = append(w.settings, Setting{Path: at, Value: map[string]any{}, Origin: w.originOf(at, origin)})
+		}
+		n.Content = append(n.Content, nameNode(nameOf(i)), node)
 	}
 	return n
 }

@@ -22,13 +22,17 @@ type Skerry struct {
 	// Kernel modules to load, each with its arguments, such as
 	// "bonding mode=4 miimon=100".
 	Modules []Module `yaml:"modules"`
+	// The network, in the form of netplan and of cloud-init's network-config
+	// version 2. It replaces what the data source says of the network. Without
+	// either, DHCP is asked on every wired interface.
+	Network *Network `yaml:"network"`
 	// Whether scripts in the user-data are run: as root, each once for an
 	// instance. The default is false, and a user-data with a script is refused.
 	AllowScripts bool `yaml:"allow-scripts"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
-var skerryKeys = set("role", "cluster", "sysctls", "modules", "allow-scripts")
+var skerryKeys = set("role", "cluster", "sysctls", "modules", "network", "allow-scripts")
 
 // EffectiveRole is the role given, or the one that follows from the cluster.
 func (k *Skerry) EffectiveRole() Role {

@@ -81,6 +81,12 @@ var bans = []ban{
 		reason: "data flows one way: applying happens before the network and knows nothing of clusters",
 	},
 	{
+		folder:  "daemon/network",
+		imports: []string{"./daemon", "k8s.io"},
+		except:  []string{"daemon/network"},
+		reason:  "rendering a network is a function of its definition: what is written where, and when, is for apply to say",
+	},
+	{
 		folder:  "daemon/control",
 		imports: []string{"./daemon/node", "./daemon/apply", "./daemon/boot", "k8s.io/kubernetes/cmd/kubelet"},
 		reason:  "control plane and node are processes of their own: upstream's CSI plugin keeps a global that both would write",

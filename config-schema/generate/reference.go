@@ -34,11 +34,7 @@ func reference(source string) ([]byte, error) {
 }
 
 func rows(page *strings.Builder, comments comments, t reflect.Type, above string) error {
-	for i := range t.NumField() {
-		field := t.Field(i)
-		if field.Tag.Get("yaml") == "" {
-			continue
-		}
+	for _, field := range fieldsOf(t) {
 		key := above + field.Tag.Get("yaml")
 		name, inner, err := typeName(field.Type)
 		if err != nil {
@@ -50,14 +46,17 @@ func rows(page *strings.Builder, comments comments, t reflect.Type, above string
 		if field.Tag.Get("required") == "true" {
 			name += ", required"
 		}
-		text, fallback := splitDefault(comments[t.Name()+"."+field.Name])
+		text, fallback := splitDefault(comments[field.owner+"."+field.Name])
 		fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", key, cell(name), cell(fallback), cell(text))
 		if inner == nil {
 			continue
 		}
 		next := key + "."
-		if strings.HasPrefix(name, "list") {
+		switch {
+		case strings.HasPrefix(name, "list"):
 			next = key + "[]."
+		case strings.HasPrefix(name, "map"):
+			next = key + ".NAME."
 		}
 		if err := rows(page, comments, inner, next); err != nil {
 			return err
@@ -68,12 +67,18 @@ func rows(page *strings.Builder, comments comments, t reflect.Type, above string
 
 // typeNames are the types with ways of their own to be written.
 var typeNames = map[reflect.Type]string{
-	reflect.TypeFor[configschema.CommaList](): "list of strings, or one with commas",
-	reflect.TypeFor[configschema.ArgList]():   "list of strings, or one",
-	reflect.TypeFor[configschema.Sudo]():      "list of strings, or one, or false",
-	reflect.TypeFor[configschema.Mode]():      "octal mode",
-	reflect.TypeFor[configschema.Secret]():    "secret string",
-	reflect.TypeFor[configschema.Sysctls]():   "map of names and values",
+	reflect.TypeFor[configschema.CommaList]():    "list of strings, or one with commas",
+	reflect.TypeFor[configschema.ArgList]():      "list of strings, or one",
+	reflect.TypeFor[configschema.Sudo]():         "list of strings, or one, or false",
+	reflect.TypeFor[configschema.Mode]():         "octal mode",
+	reflect.TypeFor[configschema.Secret]():       "secret string",
+	reflect.TypeFor[configschema.Sysctls]():      "map of names and values",
+	reflect.TypeFor[configschema.Patterns]():     "list of strings, or one",
+	reflect.TypeFor[configschema.DomainUse]():    "true, false or `route`",
+	reflect.TypeFor[configschema.Milliseconds](): "milliseconds, or a span such as `1s`",
+	reflect.TypeFor[configschema.Seconds]():      "seconds, or a span such as `500ms`",
+	reflect.TypeFor[configschema.PortNumbers]():  "map of interfaces and whole numbers",
+	reflect.TypeFor[configschema.PrivateKey]():   "secret string, or a section with the key `private`",
 }
 
 // typeName names a type as a user of the file would, and returns the struct
@@ -98,6 +103,9 @@ func typeName(t reflect.Type) (name string, inner reflect.Type, err error) {
 		name, inner, err = typeName(t.Elem())
 		if inner != nil {
 			name = "mapping"
+		}
+		if isNamed(t) {
+			return "map of names and " + plural(name), inner, err
 		}
 		return "list of " + plural(name), inner, err
 	case reflect.Map:

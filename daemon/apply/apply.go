@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apply makes a machine what its cloud-config says: name, users, files,
-// keys, kernel modules and settings. It runs at each boot, on an image whose
+// Package apply makes a machine what its cloud-config says: name, network, users,
+// files, keys, kernel modules and settings. It runs at each boot, on an image whose
 // /etc is new each time, so that what has left the configuration has left the
 // machine.
 //
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/network"
 )
 
 // Machine is what the stages change.
@@ -24,12 +25,14 @@ type Machine struct {
 	Root string
 	// System does what files can't.
 	System System
-	Log    *slog.Logger
+	// Networkd takes up the network definition.
+	Networkd network.Networkd
+	Log      *slog.Logger
 }
 
 // NewMachine returns the machine this process runs on.
 func NewMachine(log *slog.Logger) *Machine {
-	return &Machine{Root: "/", System: kernel{}, Log: log}
+	return &Machine{Root: "/", System: kernel{}, Networkd: network.Systemd{}, Log: log}
 }
 
 // path returns the place of a path of the machine.
@@ -46,6 +49,7 @@ type Stage struct {
 func Stages() []Stage {
 	return []Stage{
 		{"hostname", hostname},
+		{"network", defineNetwork},
 		{"host keys", hostKeys},
 		{"users", users},
 		{"ssh keys", sshKeys},

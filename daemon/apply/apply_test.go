@@ -90,7 +90,7 @@ func newMachine(t *testing.T) (*Machine, *fakeSystem) {
 		}
 	}
 	system := &fakeSystem{owners: map[string]ownership{}, refuse: map[string]error{}, after: -1}
-	return &Machine{Root: root, System: system, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, system
+	return &Machine{Root: root, System: system, Networkd: &fakeNetworkd{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, system
 }
 
 // reboot gives the machine the image's /etc again; /state, /var and /home stay.
@@ -116,7 +116,7 @@ func parse(t *testing.T, text string) *config.Loaded {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	loaded := &config.Loaded{Config: parsed}
+	loaded := &config.Loaded{Config: parsed, Network: parsed.Skerry.Network}
 	if loaded.Hostname, loaded.FQDN = parsed.Name(); loaded.Hostname == "" {
 		loaded.Hostname, loaded.FQDN = "a", "a"
 	}

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
@@ -110,6 +112,9 @@ form of user-data is understood: a cloud-config, also compressed or in base64, a
 message, an archive, a list of URLs, a template. "-" reads standard input. Nothing is
 changed, and nothing is fetched without --fetch.
 
+Files named network-config or network_data.json are checked as what cloud-init and
+OpenStack mean by that.
+
 Exit code 0: the machine would accept every file; 1: it would not.`,
 		Example: `  skerry config validate server.yaml
   skerry config validate examples/*.yaml
@@ -156,7 +161,16 @@ Exit code 0: the machine would accept every file; 1: it would not.`,
 	return cmd
 }
 
+// validate goes by the name of the file, as a data source does.
 func (f *userDataFlags) validate(cmd *cobra.Command, name string, data []byte, instance userdata.Instance) error {
+	switch base := filepath.Base(name); {
+	case strings.HasPrefix(base, string(source.CloudInitNetwork)):
+		_, problems := configschema.ParseNetworkConfig(name, data)
+		return problems.Err()
+	case base == string(source.OpenStackNetwork):
+		_, problems := configschema.ParseNetworkData(name, data)
+		return problems.Err()
+	}
 	parts, err := f.expand(cmd, name, data, instance)
 	if err != nil {
 		return err

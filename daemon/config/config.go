@@ -12,6 +12,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -27,6 +28,9 @@ type Loaded struct {
 	// its values is from.
 	Layers *Layers
 	Merged *configschema.Merged
+	// Network is what the cloud-config or else the source says of the network;
+	// nil when neither does.
+	Network *configschema.Network
 	// Hostname is one label, never empty. FQDN is the same where there is no
 	// domain.
 	Hostname, FQDN string
@@ -85,9 +89,20 @@ func Console(problems configschema.Problems) []string {
 		"Nothing of it was applied, and Kubernetes was not started.",
 		"Correct the file (the numbers are line and column), write it to its",
 		"medium, and reboot. To check it beforehand, on any machine:",
-		"  skerry config validate user-data",
+		"  skerry config validate "+strings.Join(fileNames(problems), " "),
 		rule,
 	)
+}
+
+// fileNames are the files that have problems, in their order.
+func fileNames(problems configschema.Problems) []string {
+	var names []string
+	for _, p := range problems {
+		if !slices.Contains(names, p.File) {
+			names = append(names, p.File)
+		}
+	}
+	return names
 }
 
 func count(n int, noun string) string {

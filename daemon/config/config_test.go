@@ -145,6 +145,14 @@ func TestConsole(t *testing.T) {
 	if !strings.Contains(text, `user-data:12:3: skerry.cluster.tokn: unknown key?[2J (did you mean "token"?)`) {
 		t.Errorf("the problem is not there as it should be:\n%s", text)
 	}
+	if !strings.Contains(text, "skerry config validate user-data\n") {
+		t.Errorf("how to check it is not there:\n%s", text)
+	}
+	problems = append(problems, configschema.Problem{File: "network-config", Line: 1, Column: 1, Message: "x"})
+	if text := strings.Join(Console(problems), "\n"); !strings.Contains(text, "skerry config validate user-data network-config\n") {
+		t.Errorf("how to check both is not there:\n%s", text)
+	}
+	problems = problems[:1]
 	for range 30 {
 		problems = append(problems, problems[0])
 	}

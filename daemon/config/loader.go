@@ -116,11 +116,7 @@ func (l *Loader) fromKept(ctx context.Context) (*Loaded, error) {
 // accept merges a document with the other layers, and keeps it when the result is
 // valid.
 func (l *Loader) accept(ctx context.Context, document *source.Document, instanceID string) (*Loaded, error) {
-	layers, err := l.Around.layers(ctx, document)
-	var merged *configschema.Merged
-	if err == nil {
-		merged, err = layers.Merge()
-	}
+	loaded, err := l.Around.judge(ctx, document)
 	var problems configschema.Problems
 	if errors.As(err, &problems) {
 		l.Log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
@@ -128,7 +124,7 @@ func (l *Loader) accept(ctx context.Context, document *source.Document, instance
 	if err != nil {
 		return nil, err
 	}
-	loaded := &Loaded{Document: document, Config: merged.Config, Layers: layers, Merged: merged, InstanceID: instanceID}
+	loaded.InstanceID = instanceID
 	if err := loaded.name(l.Around.MachineID); err != nil {
 		return nil, err
 	}
@@ -140,6 +136,29 @@ func (l *Loader) accept(ctx context.Context, document *source.Document, instance
 			l.Log.Warn("the cloud-config could not be kept for boots without its source", "error", err)
 		}
 	}
+	return loaded, nil
+}
+
+// judge merges a document with the other layers. What is wrong with any of it
+// comes as configschema.Problems, those of the network definition last.
+func (s Surroundings) judge(ctx context.Context, document *source.Document) (*Loaded, error) {
+	layers, err := s.layers(ctx, document)
+	loaded := &Loaded{Document: document, Layers: layers}
+	if err == nil {
+		loaded.Merged, err = layers.Merge()
+	}
+	var problems configschema.Problems
+	if err != nil && !errors.As(err, &problems) {
+		return nil, err
+	}
+	if loaded.Merged != nil {
+		loaded.Config = loaded.Merged.Config
+	}
+	network, more := networkOf(loaded.Config, document)
+	if problems = append(problems, more...); len(problems) > 0 {
+		return nil, problems
+	}
+	loaded.Network = network
 	return loaded, nil
 }
 
