@@ -32,7 +32,7 @@ func (k *AuthorizedKey) decodeNode(d *decoder, n *yaml.Node, path string) {
 		return
 	case strings.HasPrefix(line, "github:"), strings.HasPrefix(line, "gitlab:"),
 		strings.HasPrefix(line, "gh:"), strings.HasPrefix(line, "lp:"), strings.Contains(line, "://"):
-		d.problem(n, path, "fetching keys is not supported by this release", "paste the public key itself")
+		d.problem(n, path, "is not a key but where to fetch some", "use ssh_import_id: gh:user, lp:user or an https URL")
 		return
 	}
 	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))

@@ -22,6 +22,9 @@ type decoder struct {
 	// budget is how many nodes may still be looked at; overflow is the number of
 	// problems when it was spent, and nothing after that is worth reporting.
 	budget, overflow int
+	// plainSecrets refuses secrets given by reference, where nobody would read
+	// them.
+	plainSecrets bool
 }
 
 // place is where a path was found, and whether its value could be decoded.
@@ -126,6 +129,8 @@ func (d *decoder) plain(n *yaml.Node, path string, v reflect.Value) {
 		d.structure(n, path, v.Addr().Interface())
 	case reflect.Slice:
 		d.list(n, path, v)
+	case reflect.Map:
+		d.table(n, path, v)
 	case reflect.String:
 		if text, ok := d.text(n, path, false); ok {
 			v.SetString(text)

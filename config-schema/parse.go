@@ -49,6 +49,7 @@ func Validate(file string, data []byte) Problems {
 // EncodeCluster writes.
 func ParseCluster(file string, data []byte) (*Cluster, Problems) {
 	d := newDecoder(file)
+	d.plainSecrets = true
 	cluster := new(Cluster)
 	d.document(data, cluster)
 	if len(d.problems) > 0 {

@@ -65,3 +65,64 @@ func TestSecretFields(t *testing.T) {
 		}
 	}
 }
+
+// TestResolve replaces references wherever they are, and checks what they held.
+func TestResolve(t *testing.T) {
+	const text = `#cloud-config
+users: [{name: a, lock_passwd: false, passwd: {file: /etc/rancher/hash}}]
+chpasswd: {users: [{name: a, type: text, password: {credential: skerry.plain}}]}
+skerry:
+  cluster: {token: {file: /etc/rancher/token}}
+  environment: {A: {file: /etc/rancher/token}, B: b}
+  registries: {configs: {r: {auth: {username: u, password: {credential: skerry.plain}}}}}
+`
+	config, problems := Parse("user-data", []byte(text))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if got := config.Skerry.Cluster.Token; got.Reveal() != "" || got.String() != redacted {
+		t.Errorf("before it is read, a reference is %q, shown as %s", got.Reveal(), got)
+	}
+	if _, err := EncodeCluster(&config.Skerry.Cluster); err == nil {
+		t.Error("a reference was encoded as if it were the secret")
+	}
+	values := map[Reference]string{
+		{File: "/etc/rancher/hash"}:  "$6$salt$abcdefgh\n",
+		{File: "/etc/rancher/token"}: "hunter2\n",
+		{Credential: "skerry.plain"}: "hunter2",
+	}
+	read := func(r Reference) (string, error) { return values[r], nil }
+	if err := config.Resolve(read); err != nil {
+		t.Fatal(err)
+	}
+	for what, got := range map[string]Secret{
+		"token":       config.Skerry.Cluster.Token,
+		"environment": config.Skerry.Environment["A"],
+		"registry":    config.Skerry.Registries.Configs["r"].Auth.Password,
+		"chpasswd":    config.ChPasswd.Users[0].Password,
+	} {
+		if got.Reveal() != "hunter2" {
+			t.Errorf("%s is %q", what, got.Reveal())
+		}
+	}
+	if hash, _ := config.Users[0].Password(); hash.Reveal() != "$6$salt$abcdefgh" {
+		t.Errorf("passwd is %q", hash.Reveal())
+	}
+	for _, test := range []struct {
+		file, token, want string
+	}{
+		{"hunter2", "t", "users[0].passwd: is not a password hash"},
+		{"$6$salt$abcdefgh", "hunter2 x", "skerry.cluster.token: a token has no spaces"},
+		{"$6$salt$abcdefgh", "\n", "skerry.cluster.token: file /etc/rancher/token is empty"},
+	} {
+		values[Reference{File: "/etc/rancher/hash"}], values[Reference{File: "/etc/rancher/token"}] = test.file, test.token
+		config, _ := Parse("user-data", []byte(text))
+		err := config.Resolve(read)
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("got %v, want %q", err, test.want)
+		}
+	}
+	if _, problems := ParseCluster("config.yaml", []byte("token: {file: /x}\n")); len(problems) != 1 {
+		t.Errorf("K3s' file took a reference: %v", problems)
+	}
+}
