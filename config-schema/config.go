@@ -166,6 +166,9 @@ func (c *Config) check(s scope) {
 	c.checkMounts(s)
 	c.checkSwap(s)
 	c.checkCACerts(s)
+	if _, forever, _ := c.Skerry.Time.WaitForSync.Limit(); forever && c.NTP != nil && c.NTP.Off() {
+		s.problem(s.at("skerry", "time", "wait-for-sync"), "nothing sets the clock with ntp.enabled: false: the wait would never end", "give a number of seconds, or remove one of the two")
+	}
 	if c.Timezone != "" && !zoneName.MatchString(c.Timezone) {
 		s.problem(s.at("timezone"), quote(c.Timezone)+" is not the name of a time zone", "such as Europe/Oslo or UTC")
 	}

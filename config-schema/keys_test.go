@@ -56,7 +56,7 @@ func TestGroupsForms(t *testing.T) {
 	for text, want := range map[string]string{
 		"groups: a, b":               "[{a []} {b []}]",
 		"groups: [a, {b: [backup]}]": "[{a []} {b [backup]}]",
-		"groups: {a: backup, b:}":    "[{a [backup]} {b []}]",
+		"groups: {a: backup, b: }":   "[{a [backup]} {b []}]",
 	} {
 		c, problems := Parse("user-data", []byte("#cloud-config\n"+text+"\n"))
 		if len(problems) > 0 || fmt.Sprint(c.Groups) != want {

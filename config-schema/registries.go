@@ -3,9 +3,13 @@
 package configschema
 
 import (
+	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 )
 
 // Registries is K3s' registries.yaml: where images are pulled from, and with
@@ -148,4 +152,39 @@ func (v *RegistryTLS) check(s scope) {
 	if (v.CertFile == "") != (v.KeyFile == "") {
 		s.problem(s.path, "cert_file and key_file go together", "give both, or neither")
 	}
+}
+
+// EncodeRegistries writes K3s' registries.yaml. Secrets are in it: the file must
+// be readable by root only.
+func EncodeRegistries(r *Registries) ([]byte, error) {
+	configs := map[string]any{}
+	for name, c := range r.Configs {
+		entry := map[string]any{}
+		if a := c.Auth; a != nil {
+			entry["auth"] = given(map[string]string{"username": a.Username, "password": a.Password.Reveal(),
+				"auth": a.Auth.Reveal(), "identity_token": a.IdentityToken.Reveal()})
+		}
+		if t := c.TLS; t != nil {
+			files := map[string]any{"insecure_skip_verify": t.InsecureSkipVerify}
+			for key, value := range given(map[string]string{"ca_file": t.CAFile, "cert_file": t.CertFile, "key_file": t.KeyFile}) {
+				files[key] = value
+			}
+			entry["tls"] = files
+		}
+		configs[name] = entry
+	}
+	mirrors := map[string]any{}
+	for name, m := range r.Mirrors {
+		mirrors[name] = map[string][]string{"endpoint": m.Endpoint}
+	}
+	data, err := yaml.Marshal(map[string]any{"mirrors": mirrors, "configs": configs})
+	if err != nil {
+		return nil, fmt.Errorf("encode registries: %w", err)
+	}
+	return data, nil
+}
+
+func given(fields map[string]string) map[string]string {
+	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
+	return fields
 }

@@ -26,9 +26,9 @@ type Skerry struct {
 	// Variables for the processes of Kubernetes and containerd, for bootcmd and
 	// runcmd, and for those who log in. With a proxy (HTTP_PROXY, HTTPS_PROXY),
 	// NO_PROXY is completed with the networks of pods and services, the
-	// cluster's domain and the machine itself; what others the nodes must reach
-	// without the proxy, such as one another, is yours to add. Applied at each
-	// boot, before the network.
+	// cluster's domain, the server to join and the machine itself; what else must
+	// be reached without the proxy, such as the other nodes, is yours to add.
+	// Applied at each boot, before the network.
 	Environment Environment `yaml:"environment"`
 	// Where images are pulled from: the keys of K3s' registries.yaml. Applied at
 	// each boot, before containerd starts.

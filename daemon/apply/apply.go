@@ -41,17 +41,48 @@ type Stage struct {
 	Run  func(ctx context.Context, m *Machine, loaded *config.Loaded) error
 }
 
-// Stages returns the stages in their order: users own files, files configure
-// modules, and modules bring settings with them.
+// Stages returns the stages in their order: commands of the user's prepare what
+// is to come, homes and files may be on extra disks, users own files, files
+// configure modules, and modules bring settings with them.
 func Stages() []Stage {
 	return []Stage{
 		{"hostname", hostname},
+		{"environment", environment},
 		{"host keys", hostKeys},
+		{"bootcmd", bootCommands},
+		{"disks", disks},
+		{"file systems", filesystems},
+		{"swap file", swapFile},
+		{"mounts", mounts},
 		{"users", users},
 		{"ssh keys", sshKeys},
 		{"files", files},
+		{"ca certificates", caCerts},
+		{"timezone", timezone},
+		{"ntp", ntp},
+		{"registries", registries},
 		{"modules", modules},
 		{"sysctls", sysctls},
 		{"deferred files", deferredFiles},
+	}
+}
+
+// LateStages need the network. They run beside the start of Kubernetes, which
+// must not wait for a host that doesn't answer, nor for a command that doesn't
+// end. What fails of them is for the log: those after it run all the same.
+func LateStages() []Stage {
+	return []Stage{
+		{"ssh_import_id", importKeys},
+		{"runcmd", runCommands},
+	}
+}
+
+// ReadyStages come last in a boot: the node is Ready, and the late stages have
+// ended.
+func ReadyStages() []Stage {
+	return []Stage{
+		{"phone_home", phoneHome},
+		{"final_message", finalMessage},
+		{"power_state", powerState},
 	}
 }

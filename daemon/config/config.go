@@ -50,6 +50,9 @@ func load(ctx context.Context, log *slog.Logger, machineIDFile string, sources [
 		log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
 		return nil, problems
 	}
+	if err := parsed.Resolve(readSecret); err != nil {
+		return nil, fmt.Errorf("read the secrets of the cloud-config: %w", err)
+	}
 	loaded := &Loaded{Document: document, Config: parsed}
 	if err := loaded.name(machineIDFile); err != nil {
 		return nil, err
