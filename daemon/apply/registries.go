@@ -118,7 +118,9 @@ func renderHostsFiles(r *configschema.Registries) map[string]string {
 			if strings.Trim(u.Path, "/") != "" {
 				b.WriteString("  override_path = true\n")
 			}
-			renderTLS(&b, "  ", registryConfig(r, u).TLS)
+			if u.Scheme == "https" { // else containerd would try https first
+				renderTLS(&b, "  ", registryConfig(r, u).TLS)
+			}
 		}
 		files[hostsFolder(name)] = b.String()
 	}
@@ -169,7 +171,7 @@ func renderAuth(r *configschema.Registries) string {
 			continue
 		}
 		hosts := []string{name}
-		if name == "docker.io" {
+		if _, given := r.Configs[dockerHost]; name == "docker.io" && !given {
 			hosts = append(hosts, dockerHost) // what containerd asks credentials for
 		}
 		for _, host := range hosts {
