@@ -9,7 +9,7 @@ import (
 )
 
 // CACerts are the certificate authorities that the machine's programs trust:
-// containerd for registries, sshd's and your own, and what fetches keys.
+// containerd for registries, and the daemon for what it fetches.
 type CACerts struct {
 	// Certificates in PEM to trust beside those of the image. An item may hold
 	// several.

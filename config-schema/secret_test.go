@@ -50,14 +50,15 @@ func TestSecretIsRedacted(t *testing.T) {
 
 // TestSecretFields fails when a key that by its name holds a secret isn't one.
 func TestSecretFields(t *testing.T) {
-	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[User](), reflect.TypeFor[Skerry](), reflect.TypeFor[Cluster]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[Config](), reflect.TypeFor[User](), reflect.TypeFor[Skerry](), reflect.TypeFor[Cluster](),
+		reflect.TypeFor[ChPasswdUser](), reflect.TypeFor[RegistryAuth]()} {
 		for i := range typ.NumField() {
 			field := typ.Field(i)
 			key := field.Tag.Get("yaml")
 			if key == "" {
 				t.Errorf("%s.%s has no yaml key", typ.Name(), field.Name)
 			}
-			named := strings.HasSuffix(key, "token") || strings.HasSuffix(key, "passwd") && field.Type.Kind() == reflect.String ||
+			named := strings.HasSuffix(key, "token") || strings.HasSuffix(key, "password") || key == "auth" && field.Type.Kind() == reflect.String || strings.HasSuffix(key, "passwd") && field.Type.Kind() == reflect.String ||
 				strings.Contains(key, "secret-") || key == "datastore-endpoint"
 			if named && field.Type != reflect.TypeFor[Secret]() {
 				t.Errorf("%s holds a secret and is a %s", key, field.Type)
@@ -124,5 +125,34 @@ skerry:
 	}
 	if _, problems := ParseCluster("config.yaml", []byte("token: {file: /x}\n")); len(problems) != 1 {
 		t.Errorf("K3s' file took a reference: %v", problems)
+	}
+}
+
+// TestConfigIsRedacted prints a whole configuration, with a secret wherever one
+// can be.
+func TestConfigIsRedacted(t *testing.T) {
+	config, problems := Parse("user-data", []byte(`#cloud-config
+users: [{name: a, plain_text_passwd: hunter2}]
+chpasswd: {list: ["a:hunter2"], users: [{name: a, password: hunter2, type: text}]}
+skerry:
+  cluster: {token: hunter2}
+  environment: {HTTP_PROXY: "http://u:hunter2@p"}
+  registries: {configs: {r: {auth: {username: u, password: hunter2}}, s: {auth: {auth: hunter2}}, t: {auth: {identity_token: hunter2}}}}
+`))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	asJSON, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asYAML, err := yaml.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{string(asJSON), string(asYAML), fmt.Sprintf("%+v", config), fmt.Sprintf("%#v", config.ChPasswd)} {
+		if strings.Contains(text, "hunter2") {
+			t.Errorf("a secret is in %s", text)
+		}
 	}
 }

@@ -59,8 +59,8 @@ type User struct {
 	LockPasswd *bool `yaml:"lock_passwd"`
 	// Day from which on the user can't log in, as YYYY-MM-DD.
 	ExpireDate Date `yaml:"expiredate"`
-	// Days after which an expired password locks the account. Passwords don't
-	// expire here unless a hash of your own making says so elsewhere.
+	// Days after which an expired password locks the account. No password expires
+	// here by itself.
 	Inactive *Days `yaml:"inactive"`
 	// Number of the user, from 1000 to 59999, or from 500 to 799 for a system
 	// user. Without one a free number is chosen once and kept.

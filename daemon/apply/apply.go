@@ -5,6 +5,9 @@
 // /etc is new each time, so that what has left the configuration has left the
 // machine.
 //
+// Most of it happens before the network. What needs that, or a Ready node, is in
+// lists of its own, and the node doesn't depend on it.
+//
 // Every stage may be interrupted and run again, replaces files as a whole, and
 // leaves alone what is already right. The configuration is valid: stages don't
 // check what the schema has checked. A stage may assume those before it.

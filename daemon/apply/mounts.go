@@ -58,7 +58,7 @@ func (m *Machine) startMount(ctx context.Context, u mountUnit) error {
 	if u.noAuto {
 		return nil
 	}
-	err := error(nil)
+	var err error
 	if u.device != "" {
 		_, err = m.device(ctx, u.device)
 	}

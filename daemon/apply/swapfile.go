@@ -171,7 +171,7 @@ func (m *Machine) swapSpace(name string) (int64, error) {
 	}
 	mark := make([]byte, len(swapMark))
 	if _, err := file.ReadAt(mark, pageSize-int64(len(mark))); err != nil || string(mark) != swapMark {
-		return 0, fmt.Errorf("is there, and is no swap file: remove it, or choose another name")
+		return 0, errors.New("is there, and is no swap file: remove it, or choose another name")
 	}
 	return info.Size(), nil
 }
