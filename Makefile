@@ -23,7 +23,8 @@ K8S      := k8s.io/component-base/version
 K8SPARTS := $(subst ., ,$(KUBERNETES_VERSION:v%=%))
 OURS     := github.com/skerry-os/skerry/daemon/version
 LDFLAGS  := -s -w \
-	-X $(OURS).Skerry=$(SKERRY_VERSION) -X $(OURS).Kubernetes=$(KUBERNETES_VERSION)
+	-X $(OURS).Skerry=$(SKERRY_VERSION) -X $(OURS).Kubernetes=$(KUBERNETES_VERSION) \
+	-X $(OURS).Epoch=$(SOURCE_DATE_EPOCH)
 KLDFLAGS := $(LDFLAGS) \
 	-X $(K8S).gitVersion=$(KUBERNETES_VERSION) -X $(K8S).gitMajor=$(word 1,$(K8SPARTS)) -X $(K8S).gitMinor=$(word 2,$(K8SPARTS)) \
 	-X $(K8S).gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION)

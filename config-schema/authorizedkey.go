@@ -44,7 +44,7 @@ func authorizedKeyProblem(line string) (message, hint string) {
 		return "is a private key", "use the content of the .pub file, and make a new key pair"
 	case strings.HasPrefix(line, "github:"), strings.HasPrefix(line, "gitlab:"),
 		strings.HasPrefix(line, "gh:"), strings.HasPrefix(line, "lp:"), strings.Contains(line, "://"):
-		return "fetching keys is not supported by this release", "paste the public key itself"
+		return "is not a key but where to fetch some", "use ssh_import_id: gh:user, lp:user or an https URL"
 	}
 	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil || len(bytes.TrimSpace(rest)) > 0 {

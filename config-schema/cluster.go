@@ -99,11 +99,15 @@ func (c *Cluster) checkTokens(s scope) {
 	if s.has("token") && s.has("token-file") {
 		s.problem(s.at("token-file"), "token and token-file are both given", "remove one")
 	}
-	checkToken(s, "token", c.Token)
-	checkToken(s, "agent-token", c.AgentToken)
 	if c.Server != "" {
 		s.serverURL("server", c.Server)
 	}
+	c.checkSecrets(s)
+}
+
+func (c *Cluster) checkSecrets(s scope) {
+	checkToken(s, "token", c.Token)
+	checkToken(s, "agent-token", c.AgentToken)
 	if endpoint := c.DatastoreEndpoint.Reveal(); endpoint != "" {
 		scheme, _, ok := strings.Cut(endpoint, "://")
 		if !ok || !datastores[scheme] {

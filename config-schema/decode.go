@@ -31,6 +31,9 @@ type decoder struct {
 	// what the user wrote: see translation.
 	origins map[*yaml.Node]string
 	written map[string]string
+	// plainSecrets refuses secrets given by reference, where nobody would read
+	// them.
+	plainSecrets bool
 }
 
 // place is where a path was found, and whether its value could be decoded.
@@ -134,6 +137,8 @@ func (d *decoder) plain(n *yaml.Node, path string, v reflect.Value) {
 		d.structure(n, path, v.Addr().Interface())
 	case reflect.Slice:
 		d.list(n, path, v)
+	case reflect.Map:
+		d.table(n, path, v)
 	case reflect.String:
 		if text, ok := d.text(n, path, false); ok {
 			v.SetString(text)

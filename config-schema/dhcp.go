@@ -68,3 +68,10 @@ func (u *DomainUse) decodeNode(d *decoder, n *yaml.Node, path string) {
 		*u = "yes"
 	}
 }
+
+func (u DomainUse) written() any {
+	if u == "route" {
+		return "route"
+	}
+	return u == "yes"
+}

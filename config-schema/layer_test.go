@@ -4,6 +4,7 @@ package configschema
 
 import (
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -320,4 +321,53 @@ func FuzzCommandLine(f *testing.F) {
 			t.Fatalf("half of it: %v, %v", config, problems)
 		}
 	})
+}
+
+// TestEffectiveReadsBack: what is shown is a cloud-config that comes to the same,
+// once its secrets are put back.
+func TestEffectiveReadsBack(t *testing.T) {
+	show := func(t *testing.T, data []byte) (text []byte, settings []Setting) {
+		t.Helper()
+		merged, problems := MergeLayers([]Layer{{Name: "user-data", File: "user-data", Data: data}})
+		if len(problems) > 0 {
+			t.Fatalf("%v\n%s", problems, data)
+		}
+		effective, err := merged.Effective()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var secrets []string
+		for _, s := range effective.Settings {
+			if s.Actual != "" {
+				secrets = append(secrets, s.Actual.Reveal())
+			}
+		}
+		var putBack func(n *yaml.Node)
+		putBack = func(n *yaml.Node) {
+			if n.Value == redacted {
+				n.SetString(secrets[0])
+				secrets = secrets[1:]
+			}
+			for _, child := range n.Content {
+				putBack(child)
+			}
+		}
+		putBack(effective.Tree)
+		if text, err = yaml.Marshal(effective.Tree); err != nil {
+			t.Fatal(err)
+		}
+		for i := range effective.Settings {
+			effective.Settings[i].Origin = Origin{}
+		}
+		return append([]byte(Header+"\n"), text...), effective.Settings
+	}
+	for _, name := range files(t, "testdata/accepted/*.yaml") {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			text, first := show(t, read(t, name))
+			_, second := show(t, text)
+			if !reflect.DeepEqual(first, second) {
+				t.Errorf("it was %v\nand is %v", first, second)
+			}
+		})
+	}
 }

@@ -4,6 +4,7 @@ package configschema
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"gopkg.in/yaml.v3"
@@ -76,4 +77,23 @@ func (d *decoder) merge(n *yaml.Node, path string) []entry {
 		list = append(list, d.entries(source, path)...)
 	}
 	return list
+}
+
+// table decodes a mapping whose keys are names of the user's choosing.
+func (d *decoder) table(n *yaml.Node, path string, v reflect.Value) {
+	if n.Kind != yaml.MappingNode {
+		d.wrongType(n, path, "a mapping of names and values", false)
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for _, e := range d.entries(n, path) {
+		at := join(path, e.key)
+		if e.node.Kind == yaml.ScalarNode && e.node.ShortTag() == "!!null" {
+			d.problem(e.name, at, "has no value", "remove the key or give it a value")
+			continue
+		}
+		value := reflect.New(v.Type().Elem()).Elem()
+		d.decode(e.node, at, value)
+		v.SetMapIndex(reflect.ValueOf(e.key).Convert(v.Type().Key()), value)
+	}
 }

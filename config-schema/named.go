@@ -11,6 +11,9 @@ import (
 // Named is a mapping of names to things, in the order of the file.
 type Named[T any] []T
 
+// named is a Named of any kind.
+type named interface{ nameOf(i int) string }
+
 // bearer is a thing that is defined under its name.
 type bearer interface{ setName(name string, order int) }
 

@@ -14,6 +14,7 @@ import (
 // or nothing at all, describes nothing: what the image does holds.
 func ParseNetworkConfig(file string, data []byte) (*Network, Problems) {
 	d := newDecoder([]Layer{{Name: file, File: file, Data: data, Form: standalone}})
+	d.plainSecrets = true
 	parsed := new(networkConfig)
 	d.document(parsed)
 	return d.network(&parsed.network)

@@ -11,7 +11,7 @@ import (
 // network is checked as strictly as everything else.
 func ParseNetworkData(file string, data []byte) (*Network, Problems) {
 	d := newDecoder([]Layer{{Name: file, File: file, Data: data, Form: standalone}})
-	d.lenient = true
+	d.lenient, d.plainSecrets = true, true
 	var parsed networkData
 	network := new(Network)
 	d.document(&parsed)

@@ -38,6 +38,7 @@ func Validate(file string, data []byte) Problems {
 // EncodeCluster writes.
 func ParseCluster(file string, data []byte) (*Cluster, Problems) {
 	d := newDecoder([]Layer{{Name: file, File: file, Data: data, Form: K3sConfig}})
+	d.plainSecrets = true
 	cluster := new(Cluster)
 	d.document(cluster)
 	if len(d.problems) > 0 {

@@ -129,15 +129,19 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		config, problems := Parse("user-data", data)
-		if (config == nil) != (len(problems) > 0) {
-			t.Fatalf("half of it: config %v, problems %v", config, problems)
+		merged, problems := MergeLayers([]Layer{{Name: "user-data", File: "user-data", Data: data}})
+		if (merged == nil) != (len(problems) > 0) {
+			t.Fatalf("half of it: config %v, problems %v", merged, problems)
 		}
-		if config == nil {
+		if merged == nil {
 			checkProblems(t, data, problems)
 			return
 		}
-		cluster, err := config.Skerry.Cluster.WithDefaults()
+		if problems := merged.Resolve(func(Reference) (string, error) { return "$6$salt$abcdefgh", nil }); len(problems) > 0 {
+			checkProblems(t, data, problems)
+			return // a reference to what can't be right, such as a datastore
+		}
+		cluster, err := merged.Config.Skerry.Cluster.WithDefaults()
 		if err != nil {
 			t.Fatal(err)
 		}

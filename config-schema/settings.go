@@ -69,6 +69,9 @@ func (m *Merged) withDefaults() (full Config, defaults map[string]bool, err erro
 	return full, defaults, nil
 }
 
+// written is a value that a file has in another form than the decoder keeps it.
+type written interface{ written() any }
+
 type settingsWriter struct {
 	merged   *Merged
 	defaults map[string]bool
@@ -81,6 +84,8 @@ type settingsWriter struct {
 func (w *settingsWriter) value(v reflect.Value, path string, above Origin) *yaml.Node {
 	origin := w.originOf(path, above)
 	switch typed := v.Interface().(type) {
+	case written:
+		return w.value(reflect.ValueOf(typed.written()), path, origin)
 	case Secret:
 		return w.secret(typed, path, origin)
 	case fmt.Stringer:
@@ -103,8 +108,8 @@ func (w *settingsWriter) value(v reflect.Value, path string, above Origin) *yaml
 	case reflect.Map:
 		return w.mapping(v, path, origin)
 	case reflect.Slice:
-		if named, ok := v.Interface().(interface{ nameOf(i int) string }); ok {
-			return w.named(v, named.nameOf, path, origin)
+		if list, ok := v.Interface().(named); ok {
+			return w.named(v, list, path, origin)
 		}
 		return w.list(v, path, origin)
 	case reflect.String: // without the name of its type
@@ -118,7 +123,7 @@ func (w *settingsWriter) originOf(path string, above Origin) Origin {
 	switch {
 	case w.defaults[path]:
 		return Origin{Layer: defaultLayer}
-	case w.written(path):
+	case w.isWritten(path):
 		return w.merged.Origin(path)
 	}
 	return above
@@ -135,7 +140,7 @@ func (w *settingsWriter) structure(v reflect.Value, path string, origin Origin) 
 			continue
 		}
 		at := join(path, key)
-		if key == "" || key == "-" || v.Field(i).IsZero() && !w.written(at) {
+		if key == "" || key == "-" || v.Field(i).IsZero() && !w.isWritten(at) {
 			continue
 		}
 		child := reflect.Value{}
@@ -171,17 +176,17 @@ func (w *settingsWriter) mapping(v reflect.Value, path string, origin Origin) *y
 
 // named writes a list whose items have names as the mapping it was. That there
 // is an item says something even where it has no values.
-func (w *settingsWriter) named(v reflect.Value, nameOf func(int) string, path string, origin Origin) *yaml.Node {
+func (w *settingsWriter) named(v reflect.Value, list named, path string, origin Origin) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for i := range v.Len() {
-		at := join(path, nameOf(i))
+		at := join(path, list.nameOf(i))
 		before := len(w.settings)
 		node := w.value(v.Index(i), at, origin)
 		if len(w.settings) == before {
 			node.Style = yaml.FlowStyle
 			w.settings = append(w.settings, Setting{Path: at, Value: map[string]any{}, Origin: w.originOf(at, origin)})
 		}
-		n.Content = append(n.Content, nameNode(nameOf(i)), node)
+		n.Content = append(n.Content, nameNode(list.nameOf(i)), node)
 	}
 	return n
 }
@@ -210,12 +215,16 @@ func (w *settingsWriter) scalar(value any, path string, origin Origin) *yaml.Nod
 	return n
 }
 
+// secret redacts a value, but not the place where one is kept.
 func (w *settingsWriter) secret(value Secret, path string, origin Origin) *yaml.Node {
+	if reference, elsewhere := value.Reference(); elsewhere {
+		return w.structure(reflect.ValueOf(reference), path, origin)
+	}
 	w.settings = append(w.settings, Setting{Path: path, Value: value.String(), Origin: origin, Actual: value})
 	return nameNode(value.String())
 }
 
-func (w *settingsWriter) written(path string) bool {
+func (w *settingsWriter) isWritten(path string) bool {
 	_, ok := w.merged.places[path]
 	return ok
 }

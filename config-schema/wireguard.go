@@ -54,29 +54,40 @@ type PeerKeys struct {
 }
 
 func (k *PrivateKey) decodeNode(d *decoder, n *yaml.Node, path string) {
-	at := path
-	if n.Kind == yaml.MappingNode {
+	if n.Kind == yaml.MappingNode && lookUp(n, "file") == nil && lookUp(n, "credential") == nil {
 		d.structure(n, path, k)
-		at = join(path, "private")
 	} else {
 		d.value(n, path, &k.Private)
 	}
-	if k.Private == "" || d.places[at].unsound {
-		return
+	if s := (scope{d, path}); s.sound("private") && !d.places[path].unsound {
+		k.checkSecrets(s)
 	}
-	s := scope{d, path}
-	if strings.HasPrefix(k.Private.Reveal(), "/") {
-		s.problem(at, "a file that holds the key is not supported by this release", "write the key itself")
-	} else {
-		s.wireGuardKey(at, k.Private.Reveal())
+}
+
+func (k *PrivateKey) checkSecrets(s scope) {
+	at := s.path
+	if s.has("private") {
+		at = s.at("private")
+	}
+	switch key := k.Private.Reveal(); {
+	case key == "": // it is missing, or elsewhere
+	case strings.HasPrefix(key, "/") && !isWireGuardKey(key):
+		s.problem(at, "the path of a file is not a key", "skerry.network takes key: {file: /path}")
+	default:
+		s.wireGuardKey(at, key)
 	}
 }
 
 // wireGuardKey checks a key's form without ever repeating it.
 func (s scope) wireGuardKey(at, text string) {
-	if key, err := base64.StdEncoding.Strict().DecodeString(text); err != nil || len(key) != 32 || len(text) != 44 {
+	if !isWireGuardKey(text) {
 		s.problem(at, "is not a WireGuard key", "44 characters, as `wg genkey` and `wg pubkey` print them")
 	}
+}
+
+func isWireGuardKey(text string) bool {
+	key, err := base64.StdEncoding.Strict().DecodeString(text)
+	return err == nil && len(key) == 32 && len(text) == 44
 }
 
 func (t *Tunnel) check(s scope) {
@@ -145,7 +156,11 @@ func (k *PeerKeys) check(s scope) {
 	if k.Public != "" || s.has("public") {
 		s.wireGuardKey(s.at("public"), k.Public)
 	}
-	if k.Shared != "" {
-		s.wireGuardKey(s.at("shared"), k.Shared.Reveal())
+	k.checkSecrets(s)
+}
+
+func (k *PeerKeys) checkSecrets(s scope) {
+	if key := k.Shared.Reveal(); key != "" {
+		s.wireGuardKey(s.at("shared"), key)
 	}
 }

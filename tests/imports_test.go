@@ -78,7 +78,7 @@ var bans = []ban{
 		folder: "daemon/apply",
 		imports: []string{"./daemon/boot", "./daemon/control", "./daemon/node", "./daemon/join", "./daemon/supervisor",
 			"./daemon/unit", "k8s.io"},
-		reason: "data flows one way: applying happens before the network and knows nothing of clusters",
+		reason: "data flows one way: applying happens before there is a role and knows nothing of clusters",
 	},
 	{
 		folder:  "daemon/network",

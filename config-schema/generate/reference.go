@@ -65,20 +65,42 @@ func rows(page *strings.Builder, comments comments, t reflect.Type, above string
 	return nil
 }
 
+// secretName is of a secret, which may be kept elsewhere.
+const secretName = "secret string, or a section that says where it is: `file` or `credential`"
+
 // typeNames are the types with ways of their own to be written.
 var typeNames = map[reflect.Type]string{
-	reflect.TypeFor[configschema.CommaList]():    "list of strings, or one with commas",
-	reflect.TypeFor[configschema.ArgList]():      "list of strings, or one",
-	reflect.TypeFor[configschema.Sudo]():         "list of strings, or one, or false",
-	reflect.TypeFor[configschema.Mode]():         "octal mode",
-	reflect.TypeFor[configschema.Secret]():       "secret string",
-	reflect.TypeFor[configschema.Sysctls]():      "map of names and values",
-	reflect.TypeFor[configschema.Patterns]():     "list of strings, or one",
-	reflect.TypeFor[configschema.DomainUse]():    "true, false or `route`",
-	reflect.TypeFor[configschema.Milliseconds](): "milliseconds, or a span such as `1s`",
-	reflect.TypeFor[configschema.Seconds]():      "seconds, or a span such as `500ms`",
-	reflect.TypeFor[configschema.PortNumbers]():  "map of interfaces and whole numbers",
-	reflect.TypeFor[configschema.PrivateKey]():   "secret string, or a section with the key `private`",
+	reflect.TypeFor[configschema.CommaList]():       "list of strings, or one with commas",
+	reflect.TypeFor[configschema.ArgList]():         "list of strings, or one",
+	reflect.TypeFor[configschema.Sudo]():            "list of strings, or one, or false",
+	reflect.TypeFor[configschema.Mode]():            "octal mode",
+	reflect.TypeFor[configschema.Secret]():          secretName,
+	reflect.TypeFor[configschema.Environment]():     "map of names and secret strings, or sections that say where each is read",
+	reflect.TypeFor[configschema.ImportIDs]():       "list of strings, or one",
+	reflect.TypeFor[configschema.PostFields]():      "list of strings, or `all`",
+	reflect.TypeFor[configschema.PasswordList]():    "list of `user:password`, or one text with a line for each",
+	reflect.TypeFor[configschema.Command]():         "command",
+	reflect.TypeFor[configschema.Condition]():       "command, true or false",
+	reflect.TypeFor[configschema.Groups]():          "list of names, or of mappings of a name to its members",
+	reflect.TypeFor[configschema.Date]():            "date",
+	reflect.TypeFor[configschema.Days]():            "number of days",
+	reflect.TypeFor[configschema.Delay]():           "`now`, or `+` and a number of minutes",
+	reflect.TypeFor[configschema.Size]():            "size such as `512M`, or `auto`",
+	reflect.TypeFor[configschema.SyncWait]():        "true, false or a number of seconds",
+	reflect.TypeFor[configschema.KeepName]():        "false",
+	reflect.TypeFor[configschema.ManageHosts]():     "true, false or `localhost`",
+	reflect.TypeFor[configschema.GrowMode]():        "`auto` or `growpart`",
+	reflect.TypeFor[configschema.ResizeRootFS]():    "true or `noblock`",
+	reflect.TypeFor[configschema.PartitionNumber](): "number, or `none`",
+	reflect.TypeFor[configschema.Layout]():          "true, false or a list of sizes",
+	reflect.TypeFor[configschema.Mount]():           "mount",
+	reflect.TypeFor[configschema.Sysctls]():         "map of names and values",
+	reflect.TypeFor[configschema.Patterns]():        "list of strings, or one",
+	reflect.TypeFor[configschema.DomainUse]():       "true, false or `route`",
+	reflect.TypeFor[configschema.Milliseconds]():    "milliseconds, or a span such as `1s`",
+	reflect.TypeFor[configschema.Seconds]():         "seconds, or a span such as `500ms`",
+	reflect.TypeFor[configschema.PortNumbers]():     "map of interfaces and whole numbers",
+	reflect.TypeFor[configschema.PrivateKey]():      secretName,
 }
 
 // typeName names a type as a user of the file would, and returns the struct

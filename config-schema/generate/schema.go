@@ -47,17 +47,55 @@ type builder struct {
 
 // special are the types with ways of their own to be written.
 var special = map[reflect.Type]node{
-	reflect.TypeFor[configschema.CommaList]():    oneOrMore(),
-	reflect.TypeFor[configschema.ArgList]():      oneOrMore(),
-	reflect.TypeFor[configschema.Sudo]():         {"anyOf": append(oneOrMore()["anyOf"].([]node), node{"const": false})},
-	reflect.TypeFor[configschema.Mode]():         {"type": []string{"string", "integer"}, "pattern": "^(0o)?[0-7]{1,4}$"},
-	reflect.TypeFor[configschema.Secret]():       {"type": "string", "minLength": 1},
-	reflect.TypeFor[configschema.Sysctls]():      {"type": "object", "additionalProperties": node{"type": []string{"string", "number", "boolean"}}},
-	reflect.TypeFor[configschema.Patterns]():     oneOrMore(),
-	reflect.TypeFor[configschema.DomainUse]():    {"enum": []any{true, false, "route"}},
-	reflect.TypeFor[configschema.Milliseconds](): span(),
-	reflect.TypeFor[configschema.Seconds]():      span(),
-	reflect.TypeFor[configschema.PortNumbers]():  {"type": "object", "additionalProperties": node{"type": "integer"}},
+	reflect.TypeFor[configschema.CommaList]():       oneOrMore(),
+	reflect.TypeFor[configschema.ArgList]():         oneOrMore(),
+	reflect.TypeFor[configschema.ImportIDs]():       oneOrMore(),
+	reflect.TypeFor[configschema.PostFields]():      oneOrMore(),
+	reflect.TypeFor[configschema.PasswordList]():    oneOrMore(),
+	reflect.TypeFor[configschema.Sudo]():            {"anyOf": append(oneOrMore()["anyOf"].([]node), node{"const": false})},
+	reflect.TypeFor[configschema.Mode]():            {"type": []string{"string", "integer"}, "pattern": "^(0o)?[0-7]{1,4}$"},
+	reflect.TypeFor[configschema.Secret]():          secret(),
+	reflect.TypeFor[configschema.Environment]():     {"type": "object", "additionalProperties": secret()},
+	reflect.TypeFor[configschema.Sysctls]():         {"type": "object", "additionalProperties": node{"type": []string{"string", "number", "boolean"}}},
+	reflect.TypeFor[configschema.Command]():         command(),
+	reflect.TypeFor[configschema.Condition]():       {"anyOf": append(command()["anyOf"].([]node), node{"type": "boolean"})},
+	reflect.TypeFor[configschema.Groups]():          groups(),
+	reflect.TypeFor[configschema.Date]():            {"type": "string", "format": "date"},
+	reflect.TypeFor[configschema.Days]():            {"type": []string{"string", "integer"}, "pattern": "^[0-9]{1,5}$"},
+	reflect.TypeFor[configschema.Delay]():           {"type": []string{"string", "integer"}, "pattern": "^(now|[+]?[0-9]{1,6})$"},
+	reflect.TypeFor[configschema.Size]():            {"type": []string{"string", "integer"}, "pattern": "^(auto|[0-9_]+[kKmMgGtT]?(i?[bB])?)$"},
+	reflect.TypeFor[configschema.SyncWait]():        {"type": []string{"boolean", "integer"}, "minimum": 0},
+	reflect.TypeFor[configschema.KeepName]():        {"const": false},
+	reflect.TypeFor[configschema.ManageHosts]():     {"enum": []any{true, false, "localhost", "template"}},
+	reflect.TypeFor[configschema.GrowMode]():        {"enum": []string{"auto", "growpart"}},
+	reflect.TypeFor[configschema.ResizeRootFS]():    {"enum": []any{true, "noblock"}},
+	reflect.TypeFor[configschema.PartitionNumber](): {"anyOf": []node{{"type": []string{"integer", "string"}}, {"const": "none"}}},
+	reflect.TypeFor[configschema.Layout]():          {"anyOf": []node{{"type": "boolean"}, {"type": "array"}}},
+	reflect.TypeFor[configschema.Mount]():           {"type": "array", "minItems": 2, "maxItems": 6},
+	reflect.TypeFor[configschema.Patterns]():        oneOrMore(),
+	reflect.TypeFor[configschema.DomainUse]():       {"enum": []any{true, false, "route"}},
+	reflect.TypeFor[configschema.Milliseconds]():    span(),
+	reflect.TypeFor[configschema.Seconds]():         span(),
+	reflect.TypeFor[configschema.PortNumbers]():     {"type": "object", "additionalProperties": node{"type": "integer"}},
+}
+
+// secret is a value, or where to read it.
+func secret() node {
+	reference := func(key string) node {
+		return node{"type": "object", "additionalProperties": false, "required": []string{key},
+			"properties": node{key: node{"type": "string"}}}
+	}
+	return node{"anyOf": []node{{"type": "string", "minLength": 1}, reference("file"), reference("credential")}}
+}
+
+func command() node {
+	words := node{"type": "array", "minItems": 1, "items": node{"type": []string{"string", "number", "boolean"}}}
+	return node{"anyOf": []node{{"type": "string", "minLength": 1}, words}}
+}
+
+func groups() node {
+	members := node{"type": "object", "additionalProperties": node{"anyOf": []node{{"type": "string"}, {"type": "array"}, {"type": "null"}}}}
+	return node{"anyOf": []node{{"type": "string"}, members, {"type": "array", "items": node{"anyOf": []node{{"type": "string"}, members}}}}}
 }
 
 func oneOrMore() node {
@@ -106,6 +144,12 @@ func (b *builder) typeOf(t reflect.Type, enum []string) (node, error) {
 			return node{"type": "object", "additionalProperties": items}, nil
 		}
 		return node{"type": "array", "items": items}, nil
+	case reflect.Map:
+		values, err := b.typeOf(t.Elem(), nil)
+		if err != nil {
+			return nil, err
+		}
+		return node{"type": "object", "additionalProperties": values}, nil
 	case reflect.Struct:
 		definition, err := b.object(t)
 		if t == reflect.TypeFor[configschema.PrivateKey]() {

@@ -5,6 +5,9 @@
 // /etc is new each time, so that what has left the configuration has left the
 // machine.
 //
+// Most of it happens before the network. What needs that, or a Ready node, is in
+// lists of its own, and the node doesn't depend on it.
+//
 // Every stage may be interrupted and run again, replaces files as a whole, and
 // leaves alone what is already right. The configuration is valid: stages don't
 // check what the schema has checked. A stage may assume those before it.
@@ -44,19 +47,50 @@ type Stage struct {
 	Run  func(ctx context.Context, m *Machine, loaded *config.Loaded) error
 }
 
-// Stages returns the stages in their order: users own files, files configure
-// modules, and modules bring settings with them. Scripts find all of it in place.
+// Stages returns the stages in their order: commands of the user's prepare what
+// is to come, homes and files may be on extra disks, users own files, files
+// configure modules, and modules bring settings with them.
 func Stages() []Stage {
 	return []Stage{
 		{"hostname", hostname},
+		{"environment", environment},
 		{"network", defineNetwork},
 		{"host keys", hostKeys},
+		{"bootcmd", bootCommands},
+		{"disks", disks},
+		{"file systems", filesystems},
+		{"swap file", swapFile},
+		{"mounts", mounts},
 		{"users", users},
 		{"ssh keys", sshKeys},
 		{"files", files},
+		{"ca certificates", caCerts},
+		{"timezone", timezone},
+		{"ntp", ntp},
+		{"registries", registries},
 		{"modules", modules},
 		{"sysctls", sysctls},
 		{"deferred files", deferredFiles},
+	}
+}
+
+// LateStages need the network. They run beside the start of Kubernetes, which
+// must not wait for a host that doesn't answer, nor for a command that doesn't
+// end. What fails of them is for the log: those after it run all the same.
+func LateStages() []Stage {
+	return []Stage{
+		{"ssh_import_id", importKeys},
 		{"scripts", scripts},
+		{"runcmd", runCommands},
+	}
+}
+
+// ReadyStages come last in a boot: the node is Ready, and the late stages have
+// ended.
+func ReadyStages() []Stage {
+	return []Stage{
+		{"phone_home", phoneHome},
+		{"final_message", finalMessage},
+		{"power_state", powerState},
 	}
 }

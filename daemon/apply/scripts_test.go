@@ -9,13 +9,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/skerry-os/skerry/daemon/config"
-	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/userdata"
 )
 
@@ -24,7 +21,7 @@ const hello = "#!/bin/sh\necho hello\n"
 func withScripts(t *testing.T, instance string, texts ...string) *config.Loaded {
 	t.Helper()
 	loaded := parse(t, "skerry: {allow-scripts: true}\n")
-	loaded.Document, loaded.Layers = &source.Document{InstanceID: instance}, &config.Layers{}
+	loaded.Document.InstanceID = instance
 	for _, text := range texts {
 		loaded.Layers.Scripts = append(loaded.Layers.Scripts, userdata.Part{Name: "user-data part 1", Kind: userdata.Script, Data: []byte(text)})
 	}
@@ -47,7 +44,7 @@ func TestScriptsRunOnce(t *testing.T) {
 			t.Errorf("instance %s: ran %d scripts, want %d", step.instance, len(system.scripts), step.want)
 		}
 	}
-	for _, want := range []string{"user-data part 1: one", "user-data part 1: two", "user-data part 1 ended"} {
+	for _, want := range []string{"user-data part 1: output of /run/skerry/script", "user-data part 1 ended"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %q:\n%s", want, log.String())
 		}
@@ -63,7 +60,7 @@ func TestScriptFails(t *testing.T) {
 	m, system := newMachine(t)
 	var log bytes.Buffer
 	m.Log = slog.New(slog.NewTextHandler(&log, nil))
-	system.script = func() error { return errors.New("exit status 3") }
+	system.command = func() error { return errors.New("exit status 3") }
 	for range 2 {
 		if err := scripts(t.Context(), m, withScripts(t, "i-1", hello, hello+"# 2\n")); err != nil {
 			t.Fatal(err)
@@ -84,7 +81,7 @@ func TestScriptPowerCut(t *testing.T) {
 	}
 	system.after = -1
 	ctx, cancel := context.WithCancel(t.Context())
-	system.script = func() error { cancel(); return context.Canceled }
+	system.command = func() error { cancel(); return context.Canceled }
 	if err := scripts(ctx, m, withScripts(t, "i-1", hello)); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
@@ -95,47 +92,5 @@ func TestScriptPowerCut(t *testing.T) {
 	}
 	if len(system.scripts) != 1 || !strings.Contains(log.String(), "was interrupted, and is not run again") {
 		t.Errorf("ran %q\n%s", system.scripts, log.String())
-	}
-}
-
-// TestRunScript runs real ones.
-func TestRunScript(t *testing.T) {
-	run := func(ctx context.Context, text string) (string, error) {
-		path := filepath.Join(t.TempDir(), "script")
-		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		var out bytes.Buffer
-		err := kernel{}.RunScript(ctx, path, &out)
-		return out.String(), err
-	}
-	if out, err := run(t.Context(), "#!/bin/sh\necho hello; echo \"$PWD\" >&2\n"); err != nil || out != "hello\n/\n" {
-		t.Errorf("%q, %v", out, err)
-	}
-	if _, err := run(t.Context(), "#!/bin/sh\nexit 3\n"); err == nil || !strings.Contains(err.Error(), "exit status 3") {
-		t.Errorf("exit status: %v", err)
-	}
-	if _, err := run(t.Context(), "#!/bin/sh\nsleep 4 &\n"); err != nil {
-		t.Errorf("a program in the background: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	started := time.Now()
-	if _, err := run(ctx, "#!/bin/sh\nsleep 60; true\n"); err == nil || time.Since(started) > 30*time.Second {
-		t.Errorf("a script without end: %v after %v", err, time.Since(started))
-	}
-}
-
-func TestLineWriter(t *testing.T) {
-	var lines []string
-	w := &lineWriter{write: func(line string) { lines = append(lines, line) }}
-	for _, text := range []string{"a", "b\n\nc", "\n", strings.Repeat("x", longestLine+1)} {
-		if n, err := w.Write([]byte(text)); n != len(text) || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	w.flush()
-	if len(lines) != 4 || lines[0] != "ab" || lines[1] != "c" || len(lines[2]) != longestLine || lines[3] != "x" {
-		t.Errorf("%d lines", len(lines))
 	}
 }

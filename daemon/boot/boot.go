@@ -69,6 +69,7 @@ type Boot struct {
 	address  net.IP
 	started  []string // units
 	ready    bool
+	late     chan struct{} // closed when the late stages have ended
 }
 
 // Run boots the machine and stays until ctx ends. A boot that fails stays too:
@@ -77,6 +78,7 @@ func (b *Boot) Run(ctx context.Context) error {
 	b.sequence = phase.NewSequence(b.Log,
 		phase.Phase{Name: "early", Run: b.early},
 		phase.Phase{Name: "network", Run: b.network},
+		phase.Phase{Name: "clock", Run: b.clock},
 		phase.Phase{Name: "role", Run: b.chooseRole},
 		phase.Phase{Name: "cluster", Run: b.cluster},
 	)
@@ -99,6 +101,7 @@ func (b *Boot) Run(ctx context.Context) error {
 		if err := b.Notifier.Ready(); err != nil {
 			return err
 		}
+		go b.afterReady(ctx)
 	}
 	select {
 	case <-ctx.Done():

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -47,14 +46,16 @@ func (c *cloud) ReportReady(context.Context) error {
 	return nil
 }
 
-// system is a kernel that remembers its name.
-type system struct{ hostname string }
+// system is a kernel that remembers its name. What else a kernel can do is not
+// to be asked for.
+type system struct {
+	apply.System
+	hostname string
+}
 
-func (s *system) SetHostname(name string) error                    { s.hostname = name; return nil }
-func (*system) LoadModule(context.Context, string, []string) error { return nil }
-func (*system) CheckSudoers(context.Context, string) error         { return nil }
-func (*system) Chown(*os.File, int, int) error                     { return nil }
-func (*system) RunScript(context.Context, string, io.Writer) error { return nil }
+func (s *system) SetHostname(name string) error            { s.hostname = name; return nil }
+func (*system) CheckSudoers(context.Context, string) error { return nil }
+func (*system) Chown(*os.File, int, int) error             { return nil }
 
 type machine struct {
 	*Boot
@@ -75,10 +76,13 @@ func newMachine(t *testing.T, c *cloud, local ...source.Source) *machine {
 	m := &machine{system: &system{}, cloud: c, kept: &source.State{Dir: t.TempDir()}, console: &syncBuffer{}, rebooted: make(chan struct{}, 1)}
 	log := slog.New(slog.NewTextHandler(m.console, nil))
 	root := t.TempDir()
-	for _, dir := range []string{"etc/ssh", "home", "state", "proc/sys"} {
+	for _, dir := range []string{"etc/ssh", "home", "state", "proc/sys", "usr/share/zoneinfo/Etc"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "usr/share/zoneinfo/Etc/UTC"), []byte("UTC"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	set := &source.Set{Local: local, Kept: m.kept}
 	if c != nil {

@@ -153,6 +153,7 @@ func (s Surroundings) judge(ctx context.Context, document *source.Document) (*Lo
 	}
 	if loaded.Merged != nil {
 		loaded.Config = loaded.Merged.Config
+		problems = loaded.Merged.Resolve(readSecret)
 	}
 	network, more := networkOf(loaded.Config, document)
 	if problems = append(problems, more...); len(problems) > 0 {
