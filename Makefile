@@ -123,8 +123,16 @@ scenarios: go ## list the whole-machine scenarios
 scenario: image ## run one scenario: make scenario NAME=server-ready (KEEP=1 leaves its machines' disks)
 	@$(GO) run ./tests/cmd/scenario run $(NAME) --image $(IMAGE) $(if $(KEEP),--keep)
 
+RIVALS := kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy
+
+.PHONY: rival
+rival: go ## build upstream's own programs and etcd, with which bench compares
+	@mkdir -p build/rival
+	@for p in $(RIVALS); do echo "building upstream's $$p"; $(BUILD) -ldflags '$(KLDFLAGS)' -o build/rival/$$p k8s.io/kubernetes/cmd/$$p; done
+	@echo "building etcd"; $(BUILD) -ldflags '-s -w' -o build/rival/etcd go.etcd.io/etcd/server/v3
+
 .PHONY: bench
-bench: image ## measure size, boot, memory and CPU; writes build/bench.json
+bench: image rival ## measure size, boot, memory and CPU, beside upstream's Kubernetes; writes build/bench.json
 	@$(GO) run ./tests/bench -image $(IMAGE)
 
 .PHONY: generate

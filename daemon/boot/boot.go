@@ -157,20 +157,32 @@ func (b *Boot) cluster(ctx context.Context) error {
 	if err := b.start(ctx, unit.Node); err != nil {
 		return err
 	}
+	if err := b.importImages(ctx); err != nil {
+		return err
+	}
 	if b.role == configschema.RoleServer {
 		if err := unit.WaitActive(ctx, b.Units, unit.Control, b.Log); err != nil {
 			return err
 		}
 		b.Log.Info("the Kubernetes API is ready")
 	}
-	// Images are imported beside the node: it must not wait for images that are
-	// there already, and starts its pods as each arrives. But not beside the
-	// control plane: on a small machine the two would halve each other's speed,
-	// and there is no pod to start before the API answers.
-	if err := b.start(ctx, unit.Images); err != nil {
+	if err := unit.WaitActive(ctx, b.Units, unit.Node, b.Log); err != nil {
 		return err
 	}
-	return unit.WaitActive(ctx, b.Units, unit.Node, b.Log)
+	// From here on pods wait for images, and for containerd.
+	return unit.SetCPUWeight(ctx, b.Units, unit.Containerd, unit.WeightNormal)
+}
+
+// importImages starts the import of images beside Kubernetes, which must not wait
+// for images that are there already, and starts its pods as each arrives. There
+// is no pod to start before the node is Ready: until then the import, most of
+// which containerd does, has the processor time that Kubernetes leaves. On a small
+// machine the two would else halve each other's speed.
+func (b *Boot) importImages(ctx context.Context) error {
+	if err := unit.SetCPUWeight(ctx, b.Units, unit.Containerd, unit.WeightIdle); err != nil {
+		return err
+	}
+	return b.start(ctx, unit.Images)
 }
 
 func (b *Boot) start(ctx context.Context, name string) error {

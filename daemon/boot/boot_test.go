@@ -5,12 +5,15 @@ package boot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
 
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/phase"
@@ -42,12 +45,16 @@ func (n noUnits) StartUnitContext(_ context.Context, name, _ string, _ chan<- st
 	return 0, nil
 }
 
-func (noUnits) GetUnitTypePropertiesContext(context.Context, string, string) (map[string]any, error) {
-	return nil, nil
+func (noUnits) SetUnitPropertiesContext(context.Context, string, bool, ...dbus.Property) error {
+	return errors.ErrUnsupported
 }
 
-func (noUnits) GetUnitPropertiesContext(context.Context, string) (map[string]any, error) {
-	return nil, nil
+func (noUnits) GetUnitPropertyContext(context.Context, string, string) (*dbus.Property, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (noUnits) GetServicePropertyContext(context.Context, string, string) (*dbus.Property, error) {
+	return nil, errors.ErrUnsupported
 }
 
 // TestBootThatFailsSaysWhy boots without any configuration: a person at the

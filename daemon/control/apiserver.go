@@ -74,12 +74,20 @@ func (s *apiServer) loopback() *rest.Config {
 
 func (s *apiServer) generic() *genericapiserver.GenericAPIServer { return s.chain.GenericAPIServer }
 
-// waitReady waits until kube-apiserver's /readyz is ok. Its error tells which
-// check was last seen failing.
-func waitReady(ctx context.Context, client kubernetes.Interface) error {
+// Checks of kube-apiserver. It serves before it is ready: the first start makes
+// hundreds of RBAC objects, one after the other, and until they are there only
+// administrators and nodes are let in, which is enough for kubelets to start.
+const (
+	readyCheck   = "/readyz"
+	servingCheck = "/readyz?exclude=poststarthook/rbac/bootstrap-roles"
+)
+
+// waitCheck waits until a check of kube-apiserver is ok. Its error tells what was
+// last seen failing.
+func waitCheck(ctx context.Context, client kubernetes.Interface, check string) error {
 	last := errors.New("never asked")
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, readyTimeout, true, func(ctx context.Context) (bool, error) {
-		body, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		body, err := client.Discovery().RESTClient().Get().RequestURI(check).DoRaw(ctx)
 		if err != nil {
 			last = fmt.Errorf("%w: %s", err, body)
 			return false, nil

@@ -158,11 +158,15 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	run("controllers", func(ctx context.Context) error {
 		started := time.Now()
-		if err := waitReady(ctx, client); err != nil {
+		if err := waitCheck(ctx, client, servingCheck); err != nil {
+			return err
+		}
+		opts.Log.Info("kube-apiserver serves", "took", time.Since(started).Round(time.Millisecond))
+		sup.SetAPIServer(apiserver.handler(), client)
+		if err := waitCheck(ctx, client, readyCheck); err != nil {
 			return err
 		}
 		opts.Log.Info("kube-apiserver is ready", "took", time.Since(started).Round(time.Millisecond))
-		sup.SetAPIServer(apiserver.handler(), client)
 		run("kube-controller-manager", components.controllerManager)
 		run("kube-scheduler", components.scheduler)
 		run("add-ons", func(ctx context.Context) error {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
@@ -96,7 +97,7 @@ func Run(ctx context.Context, opts Options) error {
 		})
 	})
 	opts.Status("waiting for containerd")
-	if err := waitSocket(ctx, ContainerdSocket); err != nil {
+	if err := waitSocket(ctx, ContainerdSocket, opts.Log); err != nil {
 		return err
 	}
 	client, err := clientFor(paths.agent("kubelet.kubeconfig"))
@@ -106,13 +107,17 @@ func Run(ctx context.Context, opts Options) error {
 	// A kubelet that finds no API only takes processor time from the control
 	// plane that starts beside it.
 	opts.Status("waiting for the Kubernetes API")
-	if err := waitAPI(ctx, client); err != nil {
+	if err := waitServing(ctx, client, opts.NodeName, opts.Log); err != nil {
 		return err
 	}
 	opts.Status("starting kubelet")
 	run("kubelet", func(ctx context.Context) error { return runKubelet(ctx, opts, config, paths) })
 	run("node", func(ctx context.Context) error {
-		if err := waitRegistered(ctx, client, opts.NodeName); err != nil {
+		if err := waitRegistered(ctx, client, opts.NodeName, opts.Log); err != nil {
+			return err
+		}
+		// Theirs are rights that a new cluster has to make first.
+		if err := waitAPI(ctx, client, opts.Log); err != nil {
 			return err
 		}
 		run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
@@ -166,27 +171,57 @@ func clientFor(kubeconfig string) (kubernetes.Interface, error) {
 }
 
 // waitSocket waits until something accepts connections on path.
-func waitSocket(ctx context.Context, path string) error {
-	return wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+func waitSocket(ctx context.Context, path string, log *slog.Logger) error {
+	return poll(ctx, 100*time.Millisecond, "connections to "+path, log, func(ctx context.Context) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 		if err != nil {
-			return false, nil
+			return err
 		}
-		return true, conn.Close()
+		return conn.Close()
+	})
+}
+
+// waitServing waits until kube-apiserver answers this node, whether or not it
+// has a Node yet.
+func waitServing(ctx context.Context, client kubernetes.Interface, name string, log *slog.Logger) error {
+	return poll(ctx, 250*time.Millisecond, "kube-apiserver to serve", log, func(ctx context.Context) error {
+		_, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
 	})
 }
 
 // waitAPI waits until kube-apiserver says that it is ready.
-func waitAPI(ctx context.Context, client kubernetes.Interface) error {
-	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+func waitAPI(ctx context.Context, client kubernetes.Interface, log *slog.Logger) error {
+	return poll(ctx, 250*time.Millisecond, "kube-apiserver to be ready", log, func(ctx context.Context) error {
 		_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
-		return err == nil, nil
+		return err
 	})
 }
 
-func waitRegistered(ctx context.Context, client kubernetes.Interface, name string) error {
-	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+func waitRegistered(ctx context.Context, client kubernetes.Interface, name string, log *slog.Logger) error {
+	return poll(ctx, 250*time.Millisecond, "the kubelet to register the node", log, func(ctx context.Context) error {
 		_, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		return err
+	})
+}
+
+// poll looks until there is no error any more, and logs each new one: what is
+// waited out must be in the journal of a node that does not come up.
+func poll(ctx context.Context, interval time.Duration, what string, log *slog.Logger, look func(context.Context) error) error {
+	last := ""
+	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
+		err := look(ctx)
+		if err != nil && err.Error() != last {
+			last = err.Error()
+			log.Info("waiting for "+what, "because", last)
+		}
 		return err == nil, nil
 	})
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w (last: %s)", what, err, last)
+	}
+	return nil
 }

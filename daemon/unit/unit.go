@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
 )
 
 // Names of the units that the daemon starts.
@@ -21,8 +22,9 @@ const (
 	Node       = "skerry-node.service"
 )
 
-// pollInterval is how often a unit that is starting is looked at.
-const pollInterval = 250 * time.Millisecond
+// pollInterval is how often a unit that is starting is looked at. Each look costs
+// PID 1 some work, at the time when it has most to do.
+const pollInterval = 500 * time.Millisecond
 
 // Status of a unit, as systemd tells it.
 type Status struct {
@@ -33,11 +35,15 @@ type Status struct {
 	Restarts uint32 `json:"restarts" yaml:"restarts"`
 }
 
-// Manager is the part of systemd's D-Bus interface that is used here.
+// Manager is the part of systemd's D-Bus interface that is used here. Properties
+// are asked for one by one: all of a unit are hundreds, some of them read from
+// files, and asking for them several times a second took a processor of a small
+// machine to a third.
 type Manager interface {
 	StartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
-	GetUnitTypePropertiesContext(ctx context.Context, unit, unitType string) (map[string]any, error)
-	GetUnitPropertiesContext(ctx context.Context, unit string) (map[string]any, error)
+	GetUnitPropertyContext(ctx context.Context, unit, property string) (*dbus.Property, error)
+	GetServicePropertyContext(ctx context.Context, service, property string) (*dbus.Property, error)
+	SetUnitPropertiesContext(ctx context.Context, name string, runtime bool, properties ...dbus.Property) error
 }
 
 var _ Manager = (*dbus.Conn)(nil)
@@ -60,20 +66,42 @@ func Reboot(ctx context.Context, m Manager) error {
 	return nil
 }
 
+// Processor weights of systemd.resource-control(5): what a unit gets when others
+// want the processor too.
+const (
+	WeightIdle   uint64 = 0 // what nobody else wants
+	WeightNormal uint64 = 100
+)
+
+// SetCPUWeight changes a unit's weight until the next boot.
+func SetCPUWeight(ctx context.Context, m Manager, name string, weight uint64) error {
+	property := dbus.Property{Name: "CPUWeight", Value: godbus.MakeVariant(weight)}
+	if err := m.SetUnitPropertiesContext(ctx, name, true, property); err != nil {
+		return fmt.Errorf("set the processor weight of %s: %w", name, err)
+	}
+	return nil
+}
+
 // Get returns the unit's status.
 func Get(ctx context.Context, m Manager, name string) (Status, error) {
-	unit, err := m.GetUnitPropertiesContext(ctx, name)
-	if err != nil {
-		return Status{}, fmt.Errorf("ask systemd about %s: %w", name, err)
-	}
-	service, err := m.GetUnitTypePropertiesContext(ctx, name, "Service")
-	if err != nil {
-		return Status{}, fmt.Errorf("ask systemd about %s: %w", name, err)
-	}
 	s := Status{Name: name}
-	s.Active, _ = unit["ActiveState"].(string)
-	s.Text, _ = service["StatusText"].(string)
-	s.Restarts, _ = service["NRestarts"].(uint32)
+	for _, property := range []struct {
+		name string
+		ask  func(ctx context.Context, unit, property string) (*dbus.Property, error)
+		to   any
+	}{
+		{"ActiveState", m.GetUnitPropertyContext, &s.Active},
+		{"StatusText", m.GetServicePropertyContext, &s.Text},
+		{"NRestarts", m.GetServicePropertyContext, &s.Restarts},
+	} {
+		answer, err := property.ask(ctx, name, property.name)
+		if err == nil {
+			err = answer.Value.Store(property.to)
+		}
+		if err != nil {
+			return Status{}, fmt.Errorf("ask systemd for %s of %s: %w", property.name, name, err)
+		}
+	}
 	return s, nil
 }
 

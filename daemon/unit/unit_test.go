@@ -6,10 +6,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
 )
 
 // script answers as systemd would, one state a question; the last one stays.
@@ -28,16 +32,33 @@ func (s *script) StartUnitContext(_ context.Context, name, _ string, _ chan<- st
 	return 1, nil
 }
 
-func (s *script) GetUnitPropertiesContext(context.Context, string) (map[string]any, error) {
-	return map[string]any{"ActiveState": s.states[0].active}, nil
+func (*script) SetUnitPropertiesContext(context.Context, string, bool, ...dbus.Property) error {
+	return errors.ErrUnsupported
 }
 
-func (s *script) GetUnitTypePropertiesContext(context.Context, string, string) (map[string]any, error) {
-	answer := map[string]any{"StatusText": s.states[0].text, "NRestarts": s.states[0].restarts}
-	if len(s.states) > 1 {
-		s.states = s.states[1:]
+func (s *script) GetUnitPropertyContext(_ context.Context, _, name string) (*dbus.Property, error) {
+	return s.property(name)
+}
+
+func (s *script) GetServicePropertyContext(_ context.Context, _, name string) (*dbus.Property, error) {
+	return s.property(name)
+}
+
+// property goes on to the next state after the last question of a look.
+func (s *script) property(name string) (*dbus.Property, error) {
+	now := s.states[0]
+	switch name {
+	case "ActiveState":
+		return &dbus.Property{Name: name, Value: godbus.MakeVariant(now.active)}, nil
+	case "StatusText":
+		return &dbus.Property{Name: name, Value: godbus.MakeVariant(now.text)}, nil
+	case "NRestarts":
+		if len(s.states) > 1 {
+			s.states = s.states[1:]
+		}
+		return &dbus.Property{Name: name, Value: godbus.MakeVariant(now.restarts)}, nil
 	}
-	return answer, nil
+	return nil, fmt.Errorf("no property %s", name)
 }
 
 func TestWaitActiveTellsWhatTheUnitSays(t *testing.T) {

@@ -96,3 +96,24 @@ func TestTable(t *testing.T) {
 		}
 	}
 }
+
+func TestCompare(t *testing.T) {
+	ours := MachineReport{
+		Boot: []Stage{{seenReady, 30}},
+		Idle: Idle{MemUsed: 512 << 10, CPUPercent: 1, Processes: []Process{{"skerry-kube control", 200 << 10}, {"containerd", 50 << 10}}},
+	}
+	theirs := MachineReport{
+		Boot: []Stage{{seenReady, 60}},
+		Idle: Idle{MemUsed: 1024 << 10, CPUPercent: 4, Processes: []Process{{"kube-apiserver", 300 << 10}, {"etcd", 100 << 10}, {"containerd", 50 << 10}}},
+	}
+	want := []float64{0.5, 0.5, 0.25, 0.5}
+	got := compare(ours, theirs)
+	if len(got) != len(want) {
+		t.Fatalf("got %v", got)
+	}
+	for i, r := range got {
+		if r.Ratio != want[i] {
+			t.Errorf("%s: %g to %g is %g, want %g", r.Name, r.Ours, r.Theirs, r.Ratio, want[i])
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/tests/vm"
+	"github.com/skerry-os/skerry/tests/vm/ethernet"
 )
 
 // Report is what build/bench.json holds.
@@ -33,12 +35,14 @@ type Report struct {
 	Accelerator string          `json:"accelerator"` // "kvm" or "tcg"
 	Size        Size            `json:"size"`
 	Machines    []MachineReport `json:"machines"`
+	// Ratios compare our server with the rival's: below 1, ours needs less.
+	Ratios []Ratio `json:"ratios"`
 }
 
 // MachineReport is one machine's numbers.
 type MachineReport struct {
 	Name   string  `json:"name"`
-	Role   string  `json:"role"`
+	Role   string  `json:"role"` // "server", "agent", or "upstream" for the rival
 	CPUs   int     `json:"cpus"`
 	Memory int     `json:"memory_mib"`
 	Boot   []Stage `json:"boot"`
@@ -50,6 +54,8 @@ func main() {
 	flag.StringVar(&b.image, "image", "", "raw image to measure (default: the newest in --build)")
 	flag.StringVar(&b.build, "build", "build", "folder with the image and its manifest, for disks and for the report")
 	flag.StringVar(&b.examples, "examples", "examples", "folder with server.yaml and agent.yaml")
+	flag.StringVar(&b.rivals, "rivals", filepath.Join("build", "rival"), "folder with upstream's programs and etcd")
+	flag.StringVar(&b.manifests, "manifests", filepath.Join("overlay", "usr", "share", "skerry", "manifests"), "folder with the add-ons, which the rival gets too")
 	flag.StringVar(&b.out, "out", filepath.Join("build", "bench.json"), "where to write the report")
 	flag.DurationVar(&b.settle, "settle", 2*time.Minute, "how long a machine is left alone before it is measured, and while its CPU time is")
 	flag.Parse()
@@ -64,6 +70,7 @@ func main() {
 
 type bench struct {
 	image, build, examples, out string
+	rivals, manifests           string
 	settle                      time.Duration
 }
 
@@ -73,6 +80,8 @@ const (
 	agentMemory  = 1024
 	cpus         = 2
 )
+
+const serverName = "server-1"
 
 func (b *bench) run(ctx context.Context) error {
 	var err error
@@ -89,6 +98,12 @@ func (b *bench) run(ctx context.Context) error {
 	if report.Machines, err = b.machines(ctx); err != nil {
 		return err
 	}
+	rival, err := b.rival(ctx)
+	if err != nil {
+		return err
+	}
+	report.Ratios = compare(report.Machines[0], rival)
+	report.Machines = append(report.Machines, rival)
 	data, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return err
@@ -105,9 +120,7 @@ func (b *bench) run(ctx context.Context) error {
 
 // machines boots a server, measures it alone, and then an agent beside it.
 func (b *bench) machines(ctx context.Context) ([]MachineReport, error) {
-	lab, err := vm.NewLab(ctx, vm.LabConfig{
-		Dir: filepath.Join(b.build, "bench"), Image: b.image, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+	lab, err := b.lab(ctx, "bench")
 	if err != nil {
 		return nil, err
 	}
@@ -117,30 +130,20 @@ func (b *bench) machines(ctx context.Context) ([]MachineReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	const serverName = "server-1"
-	say("boot %s", serverName)
-	server, err := lab.Boot(ctx, vm.MachineConfig{Name: serverName, UserData: userData, CPUs: cpus, Memory: serverMemory})
+	server, cluster, atServer, err := b.server(ctx, lab, "server", vm.MachineConfig{UserData: userData})
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := server.WaitServer(ctx)
+	stages, err := bootStages(ctx, server)
 	if err != nil {
 		return nil, err
 	}
-	atServer := MachineReport{Name: serverName, Role: "server", CPUs: cpus, Memory: serverMemory}
 	firstPod, err := firstPodRunning(ctx, server, cluster, serverName)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := cluster.WaitPods(ctx, "kube-system", "", 3); err != nil {
-		return nil, err
-	}
-	addons := time.Since(server.Console().PowerOn())
-	if atServer.Boot, err = bootStages(ctx, server); err != nil {
-		return nil, err
-	}
-	atServer.Boot = append(atServer.Boot, Stage{"first pod Running", firstPod.Seconds()}, Stage{"all add-ons Running", addons.Seconds()})
-	if atServer.Idle, err = measureIdle(ctx, server, b.settle); err != nil {
+	atServer.Boot = append(append(stages, atServer.Boot...), Stage{"first pod Running", firstPod.Seconds()})
+	if err := b.idle(ctx, server, cluster, &atServer); err != nil {
 		return nil, err
 	}
 
@@ -171,6 +174,85 @@ func (b *bench) machines(ctx context.Context) ([]MachineReport, error) {
 		return nil, err
 	}
 	return []MachineReport{atServer, atAgent}, nil
+}
+
+// rival boots the same machine with upstream's Kubernetes, and measures it in the same way.
+func (b *bench) rival(ctx context.Context) (MachineReport, error) {
+	lab, err := b.lab(ctx, "bench-rival")
+	if err != nil {
+		return MachineReport{}, err
+	}
+	defer lab.Close()
+	address := net.IP(ethernet.Address(1).AsSlice())
+	disk, kubeconfig, err := rivalDisk(ctx, b.rivals, filepath.Join(b.build, "rival-disk"), address)
+	if err != nil {
+		return MachineReport{}, err
+	}
+	userData, err := rivalConfig(lab.AuthorizedKey(), kubeconfig)
+	if err != nil {
+		return MachineReport{}, err
+	}
+	machine, cluster, report, err := b.server(ctx, lab, "upstream", vm.MachineConfig{
+		UserData: userData, Disks: []string{disk}, Credentials: rivalUnits(address),
+	})
+	if err != nil {
+		return report, err
+	}
+	if _, err := machine.Run(ctx, "sudo skerry images import"); err != nil {
+		return report, err
+	}
+	addons, err := rivalAddons(b.manifests)
+	if err != nil {
+		return report, err
+	}
+	if err := machine.Apply(ctx, addons); err != nil {
+		return report, err
+	}
+	if _, err := cluster.WaitPods(ctx, "kube-system", "", addonPods); err != nil {
+		return report, err
+	}
+	// What is ours on this machine is not the rival's to answer for.
+	if _, err := machine.Run(ctx, "sudo systemctl stop skerry.service"); err != nil {
+		return report, err
+	}
+	return report, b.idle(ctx, machine, cluster, &report)
+}
+
+// server boots a server, and measures as one looks at it from outside.
+func (b *bench) server(ctx context.Context, lab *vm.Lab, role string, config vm.MachineConfig) (*vm.Machine, *vm.Cluster, MachineReport, error) {
+	config.Name, config.CPUs, config.Memory = serverName, cpus, serverMemory
+	report := MachineReport{Name: serverName, Role: role, CPUs: cpus, Memory: serverMemory}
+	say("boot %s as %s", serverName, role)
+	machine, err := lab.Boot(ctx, config)
+	if err != nil {
+		return nil, nil, report, err
+	}
+	cluster, err := machine.WaitServer(ctx)
+	if err != nil {
+		return nil, nil, report, err
+	}
+	report.Boot = []Stage{{seenReady, time.Since(machine.Console().PowerOn()).Seconds()}}
+	return machine, cluster, report, nil
+}
+
+// addonPods is how many pods the add-ons have.
+const addonPods = 3
+
+// idle waits until the add-ons run, and measures a server that has nothing to do.
+func (b *bench) idle(ctx context.Context, m *vm.Machine, c *vm.Cluster, report *MachineReport) error {
+	if _, err := c.WaitPods(ctx, "kube-system", "", addonPods); err != nil {
+		return err
+	}
+	report.Boot = append(report.Boot, Stage{"all add-ons Running", time.Since(m.Console().PowerOn()).Seconds()})
+	var err error
+	report.Idle, err = measureIdle(ctx, m, b.settle)
+	return err
+}
+
+func (b *bench) lab(ctx context.Context, name string) (*vm.Lab, error) {
+	return vm.NewLab(ctx, vm.LabConfig{
+		Dir: filepath.Join(b.build, name), Image: b.image, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
 }
 
 func (b *bench) config(lab *vm.Lab, example string, o vm.Overrides) ([]byte, error) {

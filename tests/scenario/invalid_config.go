@@ -42,7 +42,7 @@ var invalidConfigs = []struct {
 
 var invalidConfig = Scenario{
 	Name:   "invalid-config",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "bad YAML, an unknown key, a wrong type: the machine boots, names file, line and key on its console, and starts no Kubernetes",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {

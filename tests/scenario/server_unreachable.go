@@ -13,7 +13,7 @@ import (
 
 var serverUnreachable = Scenario{
 	Name:  "server-unreachable",
-	Suite: SuiteAll,
+	Suite: SuiteTest,
 	Shows: "an agent that cannot reach its server says so on its console, tries again at a calm pace, and joins when the way is free",
 	Run: func(ctx context.Context, t *T) error {
 		const name = "agent-7"

@@ -85,8 +85,10 @@ func (m *Machine) WaitServer(ctx context.Context) (*Cluster, error) {
 			return fmt.Errorf("%w; the console ends with %q", err, m.Console().Last().Text)
 		}
 		conn.Close()
-		if c, err = m.Cluster(ctx); err != nil {
-			return err
+		if c == nil { // as for the shell: once is enough
+			if c, err = m.Cluster(ctx); err != nil {
+				return err
+			}
 		}
 		_, err = c.Discovery().ServerVersion()
 		return err

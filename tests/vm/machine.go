@@ -34,6 +34,12 @@ type MachineConfig struct {
 	Disk   int    // GiB, default 10
 	// UserData is the cloud-config, written to the NoCloud volume as it is. Nil leaves the volume out.
 	UserData []byte
+	// Disks are further raw images, attached read-only.
+	Disks []string
+	// SMBIOS is what the firmware says of the machine, each as QEMU's option -smbios takes it: "type=1,manufacturer=Hetzner".
+	SMBIOS []string
+	// Credentials are systemd's, by name (systemd.system-credentials(7)), handed over by the firmware's tables.
+	Credentials map[string][]byte
 }
 
 // Machine is one virtual machine: a disk, a network card and a switch to turn it on.
@@ -162,6 +168,7 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 	h := hardware{
 		name: m.cfg.Name, mac: ethernet.MAC(m.number), cpus: m.cfg.CPUs, memory: m.cfg.Memory,
 		disk: m.disk, vars: m.varsPath(), firmware: m.lab.firmware, accel: m.lab.accel, snapshot: m.snapshot,
+		disks: m.cfg.Disks, smbios: m.cfg.SMBIOS, credentials: m.cfg.Credentials,
 	}
 	if exists(m.seedPath()) {
 		h.seed = m.seedPath()

@@ -5,12 +5,15 @@ package vm
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,6 +46,10 @@ type hardware struct {
 	firmware firmware
 	accel    accelerator
 	snapshot string // to start from, "" for power-on
+
+	disks       []string // read-only
+	smbios      []string
+	credentials map[string][]byte
 }
 
 func (h hardware) args() []string {
@@ -72,6 +79,19 @@ func (h hardware) args() []string {
 		args = append(args,
 			"-drive", "if=none,id=seed,format=raw,readonly=on,file="+quoteOption(h.seed),
 			"-device", "virtio-blk-pci,drive=seed,serial=seed")
+	}
+	for i, disk := range h.disks {
+		id := fmt.Sprintf("disk%d", i+1)
+		args = append(args,
+			"-drive", "if=none,id="+id+",format=raw,readonly=on,file="+quoteOption(disk),
+			"-device", "virtio-blk-pci,drive="+id+",serial="+id)
+	}
+	for _, table := range h.smbios {
+		args = append(args, "-smbios", table)
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.credentials)) {
+		args = append(args, "-smbios", "type=11,value=io.systemd.credential.binary:"+name+"="+
+			base64.StdEncoding.EncodeToString(h.credentials[name]))
 	}
 	if h.snapshot != "" {
 		args = append(args, "-loadvm", h.snapshot)

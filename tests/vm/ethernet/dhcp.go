@@ -52,6 +52,9 @@ func (h *Host) ServeDHCP(log *slog.Logger) error {
 				log.Warn("DHCP request makes no sense", "err", err)
 				continue
 			}
+			if request.MessageType() == dhcpv4.MessageTypeRelease {
+				continue // wants no answer, and the address stays the machine's
+			}
 			reply, err := answerDHCP(request)
 			if err != nil {
 				log.Warn("DHCP request not answered", "mac", request.ClientHWAddr, "err", err)

@@ -135,6 +135,24 @@ func TestNothingLeavesTheSegment(t *testing.T) {
 	}
 }
 
+func TestFurtherAddress(t *testing.T) {
+	sw := NewSwitch()
+	host, _ := newHost(t, sw, hostAddress, hostMAC)
+	if err := host.AddAddress(netip.MustParseAddr("169.254.169.254")); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, host, 80)
+	guest, _ := newHost(t, sw, Address(1), MAC(1))
+	guest.stack.AddRoute(tcpip.Route{
+		Destination: mustSubnet(t, "0.0.0.0/0"), Gateway: tcpip.AddrFrom4(hostAddress.As4()), NIC: nic,
+	})
+	conn, err := dial(t, guest, "169.254.169.254:80", 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
+
 func mustSubnet(t *testing.T, cidr string) tcpip.Subnet {
 	t.Helper()
 	p := netip.MustParsePrefix(cidr)

@@ -115,9 +115,21 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 	return conn, nil
 }
 
-// Listen accepts TCP connections on a port of the host.
+// Listen accepts TCP connections on a port of the host, at any of its addresses.
 func (h *Host) Listen(port uint16) (net.Listener, error) {
 	return gonet.ListenTCP(h.stack, tcpip.FullAddress{NIC: nic, Port: port}, ipv4.ProtocolNumber)
+}
+
+// AddAddress gives the host a further address, which need not be of the segment: machines reach it through the host, which
+// is their router.
+func (h *Host) AddAddress(addr netip.Addr) error {
+	if terr := h.stack.AddProtocolAddress(nic, tcpip.ProtocolAddress{
+		Protocol:          ipv4.ProtocolNumber,
+		AddressWithPrefix: tcpip.AddrFrom4(addr.As4()).WithPrefix(),
+	}, stack.AddressProperties{}); terr != nil {
+		return fmt.Errorf("add address %s: %s", addr, terr)
+	}
+	return nil
 }
 
 // Forward accepts connections on a loopback address of the machine the tests run on ("127.0.0.1:0" picks a port) and
