@@ -2,7 +2,10 @@
 
 package configschema
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Form is how the text of a layer is written. The values are stored.
 type Form string
@@ -79,6 +82,24 @@ func MergeLayers(layers []Layer) (*Merged, Problems) {
 		return nil, d.sorted()
 	}
 	return &Merged{Config: config, layers: layers, places: d.places}, nil
+}
+
+// InterimNetwork returns skerry.network of a configuration whose layers are not
+// all there yet, or nil when they have none or it is not right. Tunnels are left
+// out: their keys may be kept elsewhere.
+func InterimNetwork(layers []Layer) *Network {
+	d := newDecoder(layers)
+	config := new(Config)
+	d.document(config)
+	for _, p := range d.problems {
+		if p.Path == "" || strings.HasPrefix(p.Path, "skerry.network") {
+			return nil
+		}
+	}
+	if network := config.Skerry.Network; network != nil {
+		network.Tunnels = nil
+	}
+	return config.Skerry.Network
 }
 
 // Origin returns the place of a path such as skerry.cluster.token. It says

@@ -148,7 +148,11 @@ func (r *resolver) value(v reflect.Value, at string) {
 			case ",inline":
 				r.value(v.Field(i), at)
 			default:
-				r.value(v.Field(i), join(at, key))
+				child := join(at, key)
+				if _, ok := r.d.places[child]; !ok {
+					child = at // of a key that may be written in short
+				}
+				r.value(v.Field(i), child)
 			}
 		}
 		r.recheck(v, at)

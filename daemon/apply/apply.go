@@ -74,6 +74,12 @@ func Stages() []Stage {
 	}
 }
 
+// InterimStages are for a configuration of which only the network is known so
+// far. They run again with the whole.
+func InterimStages() []Stage {
+	return []Stage{{"network", defineInterim}}
+}
+
 // LateStages need the network. They run beside the start of Kubernetes, which
 // must not wait for a host that doesn't answer, nor for a command that doesn't
 // end. What fails of them is for the log: those after it run all the same.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/source"
 )
 
 const (
@@ -43,7 +44,8 @@ func (m *Machine) client(loaded *config.Loaded) (*http.Client, error) {
 		return nil, err
 	}
 	return &http.Client{
-		Timeout: requestTimeout,
+		Timeout:       requestTimeout,
+		CheckRedirect: source.SafeRedirect,
 		Transport: &http.Transport{
 			Proxy:           func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
 			TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},

@@ -59,6 +59,12 @@ func defineNetwork(ctx context.Context, m *Machine, loaded *config.Loaded) error
 	return m.remove(networkPending)
 }
 
+// defineInterim defines the network once in a boot. Later in the same boot, for a
+// daemon that is started again, the whole configuration has defined it.
+func defineInterim(ctx context.Context, m *Machine, loaded *config.Loaded) error {
+	return m.oncePerBoot("interim network", func() error { return defineNetwork(ctx, m, loaded) })
+}
+
 // writeNetwork returns the names of the files that it has written or removed.
 func (m *Machine) writeNetwork(files []network.File) (changed []string, err error) {
 	wanted := make(map[string]bool, len(files))

@@ -44,6 +44,8 @@ type Boot struct {
 	Notifier *notify.Notifier
 	// Sources says where the cloud-config can be.
 	Sources func() (*source.Set, error)
+	// Around is what the configuration is made of beside that.
+	Around  config.Surroundings
 	Machine *apply.Machine
 	// StateDir is where the machine's identity is kept.
 	StateDir string

@@ -26,23 +26,38 @@ const (
 )
 
 // early brings the machine to what the cloud-config says, without the network.
-// Where no medium has one, the machine stays as the image made it, with DHCP on
-// every interface, until the next phase has fetched it.
+// Where no medium has all of one, the machine stays as the image made it until the
+// next phase has fetched the rest: with the network that a medium defines, or else
+// DHCP on every interface.
 func (b *Boot) early(ctx context.Context) error {
 	sources, err := b.Sources()
 	if err != nil {
 		return fmt.Errorf("find the sources of the cloud-config: %w", err)
 	}
-	b.loader = &config.Loader{Sources: sources, Around: config.Here(b.Log), Log: b.Log}
+	b.loader = &config.Loader{Sources: sources, Around: b.Around, Log: b.Log}
 	loaded, err := b.loader.Local(ctx)
 	if errors.Is(err, config.ErrNetwork) {
-		b.Log.Info("no medium has a cloud-config: it is fetched when the network is up", "source", sources.Network.Name())
-		return nil
+		b.Log.Info(err.Error())
+		return b.interim(ctx)
 	}
 	return b.configure(ctx, loaded, err)
 }
 
-// network fetches the cloud-config where no medium had it, and waits until this
+// interim brings up the network as far as it is known, for the cloud-config to
+// come over it. What is wrong with it is told with the rest, if it is still wrong
+// then.
+func (b *Boot) interim(ctx context.Context) error {
+	network, problems := b.loader.Interim()
+	for _, p := range problems {
+		b.Log.Warn("the network is not defined yet", "problem", p)
+	}
+	if network == nil {
+		return nil
+	}
+	return b.apply(ctx, apply.InterimStages(), &config.Loaded{Network: network})
+}
+
+// network fetches the cloud-config where no medium had all of it, and waits until this
 // machine has the address of its node.
 func (b *Boot) network(ctx context.Context) error {
 	if b.loaded == nil {
@@ -124,7 +139,12 @@ func (b *Boot) configure(ctx context.Context, loaded *config.Loaded, err error) 
 	if err := b.renew(ctx, loaded.InstanceID); err != nil {
 		return err
 	}
-	for _, stage := range apply.Stages() {
+	return b.apply(ctx, apply.Stages(), loaded)
+}
+
+// apply runs stages that the machine can't do without.
+func (b *Boot) apply(ctx context.Context, stages []apply.Stage, loaded *config.Loaded) error {
+	for _, stage := range stages {
 		started := time.Now()
 		if err := stage.Run(ctx, b.Machine, loaded); err != nil {
 			return fmt.Errorf("apply %s: %w", stage.Name, err)

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/skerry-os/skerry/daemon/apply"
+	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/include"
+	"github.com/skerry-os/skerry/daemon/network"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/source"
 )
@@ -81,8 +84,10 @@ func newMachine(t *testing.T, c *cloud, local ...source.Source) *machine {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(root, "usr/share/zoneinfo/Etc/UTC"), []byte("UTC"), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"usr/share/zoneinfo/Etc/UTC": "UTC", "etc/machine-id": "0123456789abcdef0123456789abcdef\n"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	set := &source.Set{Local: local, Kept: m.kept}
 	if c != nil {
@@ -91,7 +96,8 @@ func newMachine(t *testing.T, c *cloud, local ...source.Source) *machine {
 	m.Boot = &Boot{
 		Notifier: notifier,
 		Sources:  func() (*source.Set, error) { return set, nil },
-		Machine:  &apply.Machine{Root: root, System: m.system, Log: log},
+		Around:   config.Surroundings{MachineID: filepath.Join(root, "etc/machine-id")},
+		Machine:  &apply.Machine{Root: root, System: m.system, Networkd: networkd{}, Log: log},
 		StateDir: m.kept.Dir, Log: log,
 		Reboot:       func(context.Context) error { m.rebooted <- struct{}{}; return nil },
 		addressLimit: time.Nanosecond, fetchPause: time.Nanosecond,
@@ -226,5 +232,61 @@ func record(t *testing.T, m *machine, instanceID string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(m.StateDir, "instance-id"), []byte(instanceID+"\n"), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// web has one page, for whoever asks often enough.
+type web struct{ silent, asked int }
+
+func (w *web) Fetch(context.Context, string, string) ([]byte, error) {
+	if w.asked++; w.asked <= w.silent {
+		return nil, fmt.Errorf("%w within 2m0s", source.ErrNoAnswer)
+	}
+	return []byte("#cloud-config\nhostname: included\n"), nil
+}
+
+// networkd is not running yet.
+type networkd struct{ network.Networkd }
+
+func (networkd) Active(context.Context) (bool, error) { return false, nil }
+
+// TestIncludesWaitForTheNetwork: the early phase brings up the network of the
+// medium, applies nothing else, and waits for no server. The next one asks until
+// it is answered, and applies the whole.
+func TestIncludesWaitForTheNetwork(t *testing.T) {
+	m := newMachine(t, nil, medium{`#cloud-config-archive
+- |
+  #cloud-config
+  skerry: {cluster: {node-ip: 192.0.2.1}, network: {ethernets: {own: {dhcp4: true}}}}
+- |
+  #include
+  https://h/x
+`})
+	w := &web{silent: 2}
+	copies := &include.Kept{Fetcher: w, Dir: t.TempDir(), Log: m.Log}
+	m.Around.Fetcher, m.Around.AtHand = copies, copies.AtHand()
+	defined := filepath.Join(m.Machine.Root, network.Dir, network.Prefix+"own.network")
+	for range 2 { // the daemon is started again
+		if err := m.early(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(defined); err != nil {
+			t.Errorf("the network is not defined: %v", err)
+		}
+	}
+	if m.system.hostname != "" || m.loaded != nil || w.asked > 0 {
+		t.Errorf("before the network: hostname %q, asked %d times", m.system.hostname, w.asked)
+	}
+	if !strings.Contains(m.console.String(), "includes https://h/x") {
+		t.Errorf("the console does not say what is waited for:\n%s", m.console)
+	}
+	if err := m.network(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m.system.hostname != "included" || w.asked != 3 {
+		t.Errorf("hostname %q, asked %d times", m.system.hostname, w.asked)
+	}
+	if _, err := os.Stat(defined); err != nil {
+		t.Errorf("the network is not defined any more: %v", err)
 	}
 }

@@ -59,7 +59,7 @@ func (f *userDataFlags) flags(cmd *cobra.Command) {
 func (f *userDataFlags) expand(cmd *cobra.Command, name string, data []byte, instance userdata.Instance) ([]userdata.Part, error) {
 	options := userdata.Options{Name: name, Data: data, Instance: instance}
 	if f.fetch {
-		options.Fetcher = include.NewHTTP(slog.New(newLineHandler(cmd.ErrOrStderr())))
+		options.Fetcher = include.NewWeb(slog.New(newLineHandler(cmd.ErrOrStderr())))
 	}
 	all, err := userdata.Expand(cmd.Context(), options)
 	if err != nil {
@@ -176,9 +176,7 @@ func (f *userDataFlags) validate(cmd *cobra.Command, name string, data []byte, i
 		return err
 	}
 	var layers config.Layers
-	if err := layers.SetUserData(parts); err != nil {
-		return err
-	}
+	layers.SetUserData(parts)
 	_, err = layers.Merge()
 	return err
 }

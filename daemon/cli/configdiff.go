@@ -74,9 +74,7 @@ func (f *userDataFlags) replaced(cmd *cobra.Command, file string, layers *config
 		return nil, err
 	}
 	other := *layers
-	if err := other.SetUserData(parts); err != nil {
-		return nil, err
-	}
+	other.SetUserData(parts)
 	return effective(&other)
 }
 

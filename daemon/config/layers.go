@@ -34,18 +34,21 @@ type Surroundings struct {
 	K3sDir string
 	// CommandLine is the kernel's, as a file.
 	CommandLine string
-	// Fetcher gets what the user-data includes.
-	Fetcher userdata.Fetcher
+	// Fetcher gets what the user-data includes. AtHand is for a time without the
+	// network: what it doesn't have is left to Fetcher.
+	Fetcher, AtHand userdata.Fetcher
 }
 
 // Here returns the surroundings on a running machine.
 func Here(log *slog.Logger) Surroundings {
+	includes := &include.Kept{Fetcher: include.NewWeb(log), Dir: include.Dir, Log: log}
 	return Surroundings{
 		MachineID:   identity.MachineIDFile,
 		ImageDir:    "/usr/share/skerry/cloud-config.d",
 		K3sDir:      "/etc/rancher/k3s",
 		CommandLine: "/proc/cmdline",
-		Fetcher:     &include.Kept{Fetcher: include.NewHTTP(log), Dir: include.Dir, Log: log},
+		Fetcher:     includes,
+		AtHand:      includes.AtHand(),
 	}
 }
 
@@ -59,6 +62,9 @@ type Layers struct {
 	Scripts []userdata.Part `json:"scripts,omitempty"`
 	// Document is where the user-data is from.
 	Document *source.Document `json:"document"`
+
+	// unfetched names what the user-data includes and is not here yet.
+	unfetched []string
 }
 
 // All returns the layers in the order in which they are merged.
@@ -92,8 +98,8 @@ func (l *Layers) Merge() (*configschema.Merged, error) {
 }
 
 // SetUserData replaces the user-data with the parts of another.
-func (l *Layers) SetUserData(parts []userdata.Part) error {
-	l.UserData, l.Scripts = nil, nil
+func (l *Layers) SetUserData(parts []userdata.Part) {
+	l.UserData, l.Scripts, l.unfetched = nil, nil, nil
 	for _, part := range parts {
 		switch part.Kind {
 		case userdata.CloudConfig:
@@ -101,28 +107,25 @@ func (l *Layers) SetUserData(parts []userdata.Part) error {
 		case userdata.Script:
 			l.Scripts = append(l.Scripts, part)
 		case userdata.Unfetched:
-			return fmt.Errorf("the user-data includes %s, which was not fetched", part.Name)
+			l.unfetched = append(l.unfetched, part.Name)
 		}
 	}
-	return nil
 }
 
 // layers collects the layers of a machine with this document. What is wrong with
 // the forms of the user-data comes as configschema.Problems.
-func (s Surroundings) layers(ctx context.Context, document *source.Document) (*Layers, error) {
+func (s Surroundings) layers(ctx context.Context, document *source.Document, fetcher userdata.Fetcher) (*Layers, error) {
 	l := &Layers{Document: document}
 	instance, err := l.Instance()
 	if err != nil {
 		return nil, err
 	}
 	// The name in messages is the file's: people look for a file to correct.
-	parts, err := userdata.Expand(ctx, userdata.Options{Data: document.UserData, Fetcher: s.Fetcher, Instance: instance})
+	parts, err := userdata.Expand(ctx, userdata.Options{Data: document.UserData, Fetcher: fetcher, Instance: instance})
 	if err != nil {
 		return nil, err
 	}
-	if err := l.SetUserData(parts); err != nil {
-		return nil, err
-	}
+	l.SetUserData(parts)
 	if l.Image, err = readDir(s.ImageDir, configschema.CloudConfig); err != nil {
 		return nil, err
 	}

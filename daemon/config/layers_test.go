@@ -59,7 +59,7 @@ func TestLayerOrder(t *testing.T) {
 	m := user("#cloud-config-archive\n- |\n  #cloud-config\n  hostname: one\n  skerry: {cluster: {tls-san+: [one]}}\n" +
 		"- |\n  #cloud-config\n  hostname: two\n- |\n  #include\n  https://h/x\n")
 	around := surroundings(t)
-	around.Fetcher = pages("#cloud-config\nskerry: {cluster: {node-name: included, tls-san+: [included]}}\n")
+	around.AtHand = pages("#cloud-config\nskerry: {cluster: {node-name: included, tls-san+: [included]}}\n")
 	loaded, err := with(t, around, m).Local(t.Context())
 	if err != nil {
 		t.Fatal(err)

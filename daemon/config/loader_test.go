@@ -3,12 +3,17 @@
 package config
 
 import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/include"
 	"github.com/skerry-os/skerry/daemon/source"
 )
 
@@ -126,4 +131,122 @@ func joined(keys []configschema.AuthorizedKey) string {
 		text = append(text, string(key))
 	}
 	return strings.Join(text, ",")
+}
+
+// web is a network that is up or not.
+type web struct {
+	up   bool
+	text string
+}
+
+func (w *web) Fetch(context.Context, string, string) ([]byte, error) {
+	if !w.up {
+		return nil, source.ErrNoAnswer
+	}
+	return []byte(w.text), nil
+}
+
+// TestIncludesNeedTheNetwork: what is included and not here is left to the
+// network, and until then the network is what is known of it.
+func TestIncludesNeedTheNetwork(t *testing.T) {
+	const (
+		parts  = "- |\n  #include\n  https://h/x\n"
+		theirs = "version: 2\nethernets: {theirs: {dhcp4: true}}\n"
+	)
+	for _, test := range []struct{ name, config, network, first string }{
+		{name: "nothing known"},
+		{name: "of the source", network: theirs, first: "theirs"},
+		{name: "own", config: "skerry: {role: agent, network: {ethernets: {own: {dhcp4: true}}}}", network: theirs, first: "own"},
+		{name: "own is wrong", config: "skerry: {network: {ethernets: {own: {dhcp5: true}}}}", network: theirs, first: "theirs"},
+		{name: "tunnels come later", config: "skerry: {network: {tunnels: {wg0: {mode: wireguard, key: /UTdQPQ9UsNn/kEPBZuwGR5tECbIdm4dpTtRu5fKSEs=}}}}", first: "nothing"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := user("#cloud-config-archive\n- |\n  #cloud-config\n  " + test.config + "\n" + parts)
+			if test.network != "" {
+				m.document.NetworkConfig = []byte(test.network)
+			}
+			l := loader(t, m)
+			w := &web{text: "#cloud-config\nhostname: included\nskerry: {role: server, network: {ethernets: {}, tunnels: {}}}\n"}
+			copies := &include.Kept{Fetcher: w, Dir: t.TempDir(), Log: quiet}
+			l.Around.Fetcher, l.Around.AtHand = copies, copies.AtHand()
+			if _, err := l.Local(t.Context()); !errors.Is(err, ErrNetwork) || !strings.Contains(err.Error(), "the medium includes https://h/x") {
+				t.Fatalf("without the network: %v", err)
+			}
+			network, problems := l.Interim()
+			first := ""
+			if network != nil {
+				first = "nothing"
+				if list := network.Interfaces(); len(list) > 0 {
+					first = list[0].Name
+				}
+			}
+			if first != test.first || len(problems) > 0 {
+				t.Errorf("meanwhile the network is %q, %v; want %q", first, problems, test.first)
+			}
+			if _, err := l.Network(t.Context()); !errors.Is(err, source.ErrNoAnswer) {
+				t.Errorf("server is down: %v", err)
+			}
+			w.up = true
+			loaded, err := l.Network(t.Context())
+			if test.name == "own is wrong" {
+				if err == nil || !strings.Contains(err.Error(), "dhcp5") {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil || loaded.Hostname != "included" {
+				t.Errorf("got %+v, %v", loaded, err)
+			}
+		})
+	}
+}
+
+// TestPinnedIncludeAtHand: a copy that the digest proves needs no network.
+func TestPinnedIncludeAtHand(t *testing.T) {
+	const text = "#cloud-config\nhostname: included\n"
+	sum := sha256.Sum256([]byte(text))
+	l := loader(t, user("#include\nhttps://h/x#sha256="+hex.EncodeToString(sum[:])+"\n"))
+	w := &web{up: true, text: text}
+	copies := &include.Kept{Fetcher: w, Dir: t.TempDir(), Log: quiet}
+	l.Around.Fetcher, l.Around.AtHand = copies, copies.AtHand()
+	if _, err := l.Local(t.Context()); !errors.Is(err, ErrNetwork) {
+		t.Fatalf("first boot: %v", err)
+	}
+	if _, err := l.Network(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.up = false
+	if loaded, err := l.Local(t.Context()); err != nil || loaded.Hostname != "included" {
+		t.Errorf("second boot: %+v, %v", loaded, err)
+	}
+}
+
+// TestNetworkOfAnotherSource: a medium may have the network only, and something
+// on that network the rest.
+func TestNetworkOfAnotherSource(t *testing.T) {
+	for name, wrong := range map[string]string{"right": "", "wrong": "5"} {
+		t.Run(name, func(t *testing.T) {
+			m := medium{document: &source.Document{Source: "medium", Name: "the medium", InstanceID: "i-1",
+				NetworkConfig: []byte("version: 2\nethernets: {theirs: {dhcp" + cmp.Or(wrong, "4") + ": true}}\n")}}
+			l := loader(t, m)
+			l.Sources.Network = cloud("#cloud-config\n", "i-1")
+			if _, err := l.Local(t.Context()); !errors.Is(err, ErrNetwork) {
+				t.Fatal(err)
+			}
+			network, problems := l.Interim()
+			if (network == nil) != (wrong != "") || (len(problems) == 0) != (wrong == "") {
+				t.Errorf("before: %v, %v", network, problems)
+			}
+			loaded, err := l.Network(t.Context())
+			if wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), "dhcp5") {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil || loaded.Network == nil || loaded.Network.Ethernets[0].Name != "theirs" {
+				t.Errorf("got %+v, %v", loaded, err)
+			}
+		})
+	}
 }

@@ -16,87 +16,82 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/source"
+	"github.com/skerry-os/skerry/daemon/userdata"
 )
 
-func quick(t *testing.T) *HTTP {
-	t.Helper()
-	before := pauses
-	pauses = []time.Duration{time.Millisecond}
-	t.Cleanup(func() { pauses = before })
-	h := NewHTTP(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	h.Patience = 10 * time.Second
-	return h
-}
-
-func TestHTTP(t *testing.T) {
-	tries := 0
+// TestWeb: what the fetcher of sources does is tested there. Here an URL keeps
+// its secrets, and an answer has its bounds.
+func TestWeb(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch tries++; r.URL.Path {
+		switch r.URL.Path {
 		case "/a":
-			_, _ = io.WriteString(w, "hello")
-		case "/busy":
-			if tries < 3 {
-				http.Error(w, "later", http.StatusServiceUnavailable)
-				return
-			}
-			_, _ = io.WriteString(w, "at last")
+			_, _ = io.WriteString(w, "hello "+r.URL.RawQuery)
 		case "/large":
 			_, _ = w.Write(bytes.Repeat([]byte("x"), configschema.MaxSize+1))
-		case "/loop":
-			http.Redirect(w, r, "/loop", http.StatusFound)
 		default:
 			http.NotFound(w, r)
 		}
 	}))
 	defer server.Close()
-	h := quick(t)
+	web := NewWeb(slog.New(slog.NewTextHandler(io.Discard, nil)))
 	for _, test := range []struct{ path, want, err string }{
-		{"/a", "hello", ""},
-		{"/busy", "at last", ""},
-		{"/none?token=hunter2", "", "the server answers 404 Not Found"},
-		{"/large", "", "the server answers with more than 8 MiB"},
+		{"/a?b", "hello b", ""},
+		{"/none?token=hunter2", "", "there is nothing at this URL"},
+		{"/large?token=hunter2", "", "larger than 8 MiB"},
 	} {
-		tries = 0
-		got, err := h.Fetch(t.Context(), server.URL+test.path, "")
-		if string(got) != test.want || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
+		got, err := web.Fetch(t.Context(), server.URL+test.path, "")
+		if string(got) != test.want || (err == nil) != (test.err == "") {
 			t.Errorf("%s: got %q, %v", test.path, got, err)
 		}
-	}
-	_, err := h.Fetch(t.Context(), server.URL+"/loop?token=hunter2", "")
-	if err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("a loop: %v", err)
-	}
-}
-
-// TestPatience: a server that is not there is waited for, and not for ever.
-func TestPatience(t *testing.T) {
-	server := httptest.NewServer(http.NotFoundHandler())
-	server.Close()
-	h := quick(t)
-	h.Patience = 50 * time.Millisecond
-	if _, err := h.Fetch(t.Context(), server.URL+"/?token=hunter2", ""); err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("got %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	h.Patience = time.Hour
-	if _, err := h.Fetch(ctx, server.URL, ""); err == nil {
-		t.Error("went on after the end of its context")
+		if err != nil && (!strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("%s: got %v, want %q", test.path, err, test.err)
+		}
 	}
 }
 
-func TestNoWayFromHTTPS(t *testing.T) {
-	open := httptest.NewServer(http.NotFoundHandler())
-	defer open.Close()
-	server := httptest.NewTLSServer(http.RedirectHandler(open.URL, http.StatusFound))
-	defer server.Close()
-	h := quick(t)
-	h.Client.Transport = server.Client().Transport
-	if _, err := h.Fetch(t.Context(), server.URL, ""); err == nil || !strings.Contains(err.Error(), "leads from https to http") {
-		t.Errorf("got %v", err)
+// TestAway: a server that is down is waited for once, when there are copies.
+func TestAway(t *testing.T) {
+	n := &net{text: "one"}
+	k := &Kept{Fetcher: n, Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	urls := []string{"https://h/a", "https://h/b", "https://other/a"}
+	for _, u := range urls {
+		if _, err := k.Fetch(t.Context(), u, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.err, n.asked = source.ErrNoAnswer, 0
+	for _, u := range urls {
+		if got, err := k.Fetch(t.Context(), u, ""); string(got) != "one" || err != nil {
+			t.Errorf("%s: got %q, %v", u, got, err)
+		}
+	}
+	if n.asked != 2 {
+		t.Errorf("two hosts were asked %d times", n.asked)
+	}
+}
+
+// TestAtHand: without the network, only what is certain counts.
+func TestAtHand(t *testing.T) {
+	n := &net{text: "one"}
+	k := &Kept{Fetcher: n, Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	if _, err := k.Fetch(t.Context(), "https://h/a", ""); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("one"))
+	digest := hex.EncodeToString(sum[:])
+	if got, err := k.AtHand().Fetch(t.Context(), "https://h/a", digest); err != nil || string(got) != "one" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for u, digest := range map[string]string{"https://h/a": "", "https://h/b": digest} {
+		if _, err := k.AtHand().Fetch(t.Context(), u, digest); !errors.Is(err, userdata.ErrUnfetched) {
+			t.Errorf("%s: got %v", u, err)
+		}
+	}
+	if n.asked != 1 {
+		t.Errorf("the network was asked %d times", n.asked)
 	}
 }
 

@@ -33,12 +33,9 @@ func (c *ConfigURL) Fetch(ctx context.Context) (*Document, error) {
 	if c.SHA256 == "" {
 		warnPlain(c.Fetcher.Log, c.URL)
 	}
-	data, err := c.Fetcher.converse(c.Name(), fixed(hostOf(c.URL))).get(ctx, pathOf(c.URL), maxUserData, nil)
+	data, err := c.Fetcher.Get(ctx, c.URL, maxUserData)
 	if err != nil {
 		return nil, err
-	}
-	if data == nil {
-		return nil, fmt.Errorf("%w: %s: there is nothing at this URL", ErrNoAnswer, redact(c.URL.String()))
 	}
 	name := redact(c.URL.String())
 	// The digest is of the file as it is served, before anything unpacks it.

@@ -67,12 +67,27 @@ func toSameHost(next *http.Request, before []*http.Request) error {
 // proxy of the environment, and wherever the server says, but not from https to
 // http.
 func NewWebFetcher(log *slog.Logger) *Fetcher {
-	return newFetcher(log, &http.Transport{Proxy: http.ProxyFromEnvironment}, func(next *http.Request, before []*http.Request) error {
-		if before[len(before)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
-			return fmt.Errorf("%w from https to %s", errRedirect, next.URL.Scheme)
-		}
-		return fewRedirects(before)
-	})
+	return newFetcher(log, &http.Transport{Proxy: http.ProxyFromEnvironment}, SafeRedirect)
+}
+
+// SafeRedirect is the rule of redirects for URLs that a person wrote, as a
+// http.Client has it.
+func SafeRedirect(next *http.Request, before []*http.Request) error {
+	if before[len(before)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
+		return fmt.Errorf("%w from https to %s", errRedirect, next.URL.Scheme)
+	}
+	return fewRedirects(before)
+}
+
+// Get returns what is at a URL that a person wrote, at most limit bytes. Errors
+// don't have what may be secret of the URL in them.
+func (f *Fetcher) Get(ctx context.Context, u *url.URL, limit int64) ([]byte, error) {
+	shown := redact(u.String())
+	data, err := f.converse(shown, fixed(hostOf(u))).get(ctx, pathOf(u), limit, nil)
+	if err == nil && data == nil {
+		err = fmt.Errorf("%w: %s: there is nothing at this URL", ErrNoAnswer, shown)
+	}
+	return data, err
 }
 
 // newFetcher completes a transport, which may have a proxy or a way to dial.

@@ -5,6 +5,7 @@ package userdata
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -71,11 +72,14 @@ func parseInclude(line string) (address *url.URL, digest, message, hint string) 
 
 func (e *expander) fetch(t text, line int, address *url.URL, digest string) error {
 	name := displayURL(address)
-	if e.fetcher == nil {
+	data, err := []byte(nil), ErrUnfetched
+	if e.fetcher != nil {
+		data, err = e.fetcher.Fetch(e.ctx, address.String(), digest)
+	}
+	if errors.Is(err, ErrUnfetched) {
 		e.add(Part{Name: name, Kind: Unfetched})
 		return nil
 	}
-	data, err := e.fetcher.Fetch(e.ctx, address.String(), digest)
 	if err != nil {
 		return fmt.Errorf("include %s (%s, line %d): %w", name, t.name, line+t.offset, err)
 	}

@@ -11,6 +11,7 @@ package userdata
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -38,7 +39,8 @@ type Kind string
 const (
 	CloudConfig Kind = "cloud-config"
 	Script      Kind = "script"
-	// Unfetched is an URL that was not asked for: there was no fetcher.
+	// Unfetched is an URL that was not asked for: there was no fetcher, or it
+	// said ErrUnfetched.
 	Unfetched Kind = "unfetched"
 )
 
@@ -53,6 +55,9 @@ type Part struct {
 	// where the header of a cloud-config was left out.
 	Offset int
 }
+
+// ErrUnfetched is what a fetcher says of an URL that is to stay one.
+var ErrUnfetched = errors.New("not fetched")
 
 // Fetcher gets what an #include names.
 type Fetcher interface {
