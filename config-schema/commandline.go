@@ -137,20 +137,29 @@ func TypeOf(path string) reflect.Type {
 	return t
 }
 
-// fieldType returns the type of a key of a struct, or nil.
+// fieldType returns the type of a key of a mapping, or nil.
 func fieldType(t reflect.Type, key string) reflect.Type {
-	if t == nil || t.Kind() != reflect.Struct {
+	switch {
+	case t == nil:
+		return nil
+	case t.Kind() == reflect.Map, t.Kind() == reflect.Slice && t.Implements(reflect.TypeFor[named]()):
+		return t.Elem()
+	case t.Kind() != reflect.Struct:
 		return nil
 	}
 	for i := range t.NumField() {
-		if t.Field(i).Tag.Get("yaml") != key {
-			continue
+		field := t.Field(i)
+		switch field.Tag.Get("yaml") {
+		case key:
+			if field.Type.Kind() == reflect.Pointer {
+				return field.Type.Elem()
+			}
+			return field.Type
+		case ",inline":
+			if inner := fieldType(field.Type, key); inner != nil {
+				return inner
+			}
 		}
-		t = t.Field(i).Type
-		if t.Kind() == reflect.Pointer {
-			t = t.Elem()
-		}
-		return t
 	}
 	return nil
 }

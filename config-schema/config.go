@@ -55,11 +55,11 @@ type Config struct {
 	// Files to write at each boot, before the network.
 	WriteFiles []File `yaml:"write_files"`
 	// Commands to run at each boot, in order, before the network and before
-	// everything else but the hostname, the environment and the host keys. Each
-	// is a string for sh -c, or a list of a program and its arguments, and runs
-	// by itself: nothing of a command's shell is left for the next. What they
-	// print goes to the console and the journal. One that fails is logged, and
-	// the boot goes on.
+	// everything else but the hostname, the environment, the definition of the
+	// network and the host keys. Each is a string for sh -c, or a list of a
+	// program and its arguments, and runs by itself: nothing of a command's shell
+	// is left for the next. What they print goes to the console and the journal.
+	// One that fails is logged, and the boot goes on.
 	BootCmd []Command `yaml:"bootcmd"`
 	// Commands to run once an instance, in order, once the network is up, beside
 	// the start of Kubernetes. They are written as those of bootcmd. Each is

@@ -158,6 +158,9 @@ func (d *decoder) plain(n *yaml.Node, path string, v reflect.Value) {
 }
 
 func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
+	if n.Kind == yaml.ScalarNode && d.isWord(n) {
+		n = &yaml.Node{Kind: yaml.SequenceNode, Line: n.Line, Column: n.Column, Content: []*yaml.Node{n}}
+	}
 	if n.Kind != yaml.SequenceNode {
 		d.wrongType(n, path, "a list", false)
 		return
@@ -169,6 +172,13 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
 		}
 		d.decode(child, index(path, i), v.Index(i))
 	}
+}
+
+// isWord says whether a node is from the command line, where there is no other
+// way to write a list of one.
+func (d *decoder) isWord(n *yaml.Node) bool {
+	layer, _ := unstamp(n.Line)
+	return layer < len(d.layers) && d.layers[layer].Form == CommandLine
 }
 
 // strings decodes a list of strings that may be written as one string.

@@ -44,7 +44,7 @@ func TestConfigurationPageCommandLine(t *testing.T) {
 	if !ok || root == nil || !strings.Contains(line, "node-label") {
 		t.Fatalf("%q: %v", line, d.sorted())
 	}
-	_, problems := ParseLayers([]Layer{CommandLineLayer(line + " skerry.cluster.token=x")})
+	_, problems := ParseLayers([]Layer{CommandLineLayer(line + ` skerry.cluster.token=x skerry.modules="bonding mode=4"`)})
 	if len(problems) > 0 {
 		t.Error(problems)
 	}

@@ -132,6 +132,7 @@ func TestCommandLine(t *testing.T) {
 		{`skerry.modules="bonding mode=4" "skerry.cluster.node-label=a=b"`, "skerry: {modules: bonding mode=4, cluster: {node-label: a=b}}"},
 		{"skerry.sysctls.vm.max_map_count=262144", "skerry: {sysctls: {vm.max_map_count: 262144}}"},
 		{"skerry.cluster.token='0123' skerry.cluster.with-node-id", "skerry: {cluster: {token: '0123', with-node-id: true}}"},
+		{"skerry.environment.A=b skerry.network.ethernets.eth0.dhcp4", "skerry: {environment: {A: b}, network: {ethernets: {eth0: {dhcp4: true}}}}"},
 		{"skerry.cluster.kubelet-arg=a=b=c\n", "skerry: {cluster: {kubelet-arg: a=b=c}}"},
 	} {
 		d := newDecoder([]Layer{CommandLineLayer(test.text)})
@@ -321,6 +322,92 @@ func FuzzCommandLine(f *testing.F) {
 			t.Fatalf("half of it: %v, %v", config, problems)
 		}
 	})
+}
+
+// TestSecretsElsewhere: the place of a secret is replaced as a whole by a later
+// layer, shown as it is, and what is wrong there has the file of its layer.
+func TestSecretsElsewhere(t *testing.T) {
+	const (
+		first  = "skerry:\n  cluster: {token: {file: /etc/rancher/a}}\n  environment: {file: {file: /x}, A: {credential: skerry.gone}}\n"
+		second = "skerry:\n  cluster: {token: {credential: skerry.token}, agent-token: hunter2}\n  environment: {file: b}\n"
+	)
+	merged, problems := MergeLayers(configs(first, second))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	effective, err := merged.Effective()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range effective.Settings {
+		got[s.Path] = fmt.Sprintf("%v %s", s.Value, s.Origin.Layer)
+	}
+	for path, want := range map[string]string{
+		"skerry.cluster.token.credential": "skerry.token b",
+		"skerry.cluster.token.file":       "",
+		"skerry.cluster.token":            "",
+		"skerry.cluster.agent-token":      redacted + " b",
+		"skerry.environment.A.credential": "skerry.gone a",
+		"skerry.environment.file":         redacted + " b",
+	} {
+		if got[path] != want {
+			t.Errorf("%s: got %q, want %q", path, got[path], want)
+		}
+	}
+	problems = merged.Resolve(func(r Reference) (string, error) {
+		if r.Credential == "skerry.gone" {
+			return "", fmt.Errorf("%s: gone", r)
+		}
+		return "hunter2 x", nil
+	})
+	const want = "a.yaml:4:38: skerry.environment.A: credential skerry.gone: gone\n" +
+		"b.yaml:3:20: skerry.cluster.token: a token has no spaces"
+	if text := problems.Error(); !strings.HasPrefix(text, want) || strings.Contains(text, "hunter2") {
+		t.Errorf("got %v\nwant %s", text, want)
+	}
+	before, _ := MergeLayers(configs(first))
+	old, err := before.Effective()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changes := fmt.Sprint(old.Changes(effective)); !strings.Contains(changes, "{skerry.cluster.token.credential <nil> skerry.token}") ||
+		!strings.Contains(changes, "{skerry.cluster.token.file /etc/rancher/a <nil>}") || strings.Contains(changes, "hunter2") {
+		t.Errorf("changes: %s", changes)
+	}
+}
+
+// TestNetworkLayers: interfaces are merged by their names, lists of them and
+// problems with them are told by the file of their layer.
+func TestNetworkLayers(t *testing.T) {
+	const first = "skerry:\n  network:\n    ethernets:\n      one: {addresses: [192.0.2.1/24]}\n      two: {dhcp4: true, mtu: 1400}\n"
+	layers := append(configs(first, "skerry:\n  network:\n    ethernets:\n      two: {mtu: 1500}\n      three: {}\n"),
+		CommandLineLayer("skerry.network.ethernets.one.addresses+=2001:db8::1/64"))
+	merged, problems := MergeLayers(layers)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	effective, err := merged.Effective()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range effective.Settings {
+		if path, ours := strings.CutPrefix(s.Path, "skerry.network.ethernets."); ours {
+			got = append(got, fmt.Sprintf("%s %v %s", path, s.Value, s.Origin.Layer))
+		}
+	}
+	want := "one.addresses[0] 192.0.2.1/24 a, one.addresses[1] 2001:db8::1/64 kernel command line, two.dhcp4 true a, two.mtu 1500 b, three map[] b"
+	if text := strings.Join(got, ", "); text != want {
+		t.Errorf("got  %s\nwant %s", text, want)
+	}
+	layers = configs(first, "skerry:\n  network:\n    bonds: {bond0: {interfaces: [one, tow]}}\n")
+	_, problems = MergeLayers(layers)
+	wantProblems := "a.yaml:5:24: skerry.network.ethernets.one.addresses: \"one\" is part of bond \"bond0\", and has no addresses of its own (move it there)\n" +
+		"b.yaml:4:39: skerry.network.bonds.bond0.interfaces[1]: \"tow\" is not defined (did you mean \"two\"?)"
+	if problems.Error() != wantProblems {
+		t.Errorf("got %v\nwant %v", problems, wantProblems)
+	}
 }
 
 // TestEffectiveReadsBack: what is shown is a cloud-config that comes to the same,

@@ -3,6 +3,7 @@
 package configschema
 
 import (
+	"reflect"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -14,10 +15,12 @@ const maxMergeDepth = 16
 
 // over lays a value of a later layer over what earlier layers have at its path,
 // which may be nothing. Nodes may be named by aliases elsewhere, so that none is
-// changed: mappings are made anew, all the way to the first that isn't one.
-func (d *decoder) over(base, n *yaml.Node, path string, depth int) *yaml.Node {
+// changed: mappings are made anew, all the way to the first that isn't one. The
+// place of a secret is a mapping, and one thing nevertheless. t is the type that
+// the value is for, nil when the schema has none.
+func (d *decoder) over(base, n *yaml.Node, path string, t reflect.Type, depth int) *yaml.Node {
 	n = target(n)
-	if n.Kind != yaml.MappingNode || depth > maxMergeDepth || !d.spend(n, path) {
+	if n.Kind != yaml.MappingNode || isSecret(t) || depth > maxMergeDepth || !d.spend(n, path) {
 		return n
 	}
 	merged := &yaml.Node{Kind: yaml.MappingNode, Tag: n.Tag, Line: n.Line, Column: n.Column}
@@ -43,7 +46,7 @@ func (d *decoder) over(base, n *yaml.Node, path string, depth int) *yaml.Node {
 		if known {
 			before = merged.Content[i]
 		}
-		value := d.over(before, e.node, at, depth+1)
+		value := d.over(before, e.node, at, fieldType(t, key), depth+1)
 		if appends {
 			value = d.appended(before, value, e, at)
 		}
@@ -59,6 +62,10 @@ func (d *decoder) over(base, n *yaml.Node, path string, depth int) *yaml.Node {
 		places[key] = len(merged.Content) - 1
 	}
 	return merged
+}
+
+func isSecret(t reflect.Type) bool {
+	return t == reflect.TypeFor[Secret]() || t == reflect.TypeFor[PrivateKey]()
 }
 
 // appended adds the items of a key+ to those of earlier layers. A scalar counts

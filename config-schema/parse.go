@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -117,7 +118,7 @@ func (d *decoder) document(v any) {
 			d.wrongType(root, "", "a mapping of keys and values", false)
 			continue
 		}
-		merged = d.over(merged, root, "", 0)
+		merged = d.over(merged, root, "", reflect.TypeOf(v).Elem(), 0)
 	}
 	if merged != nil && d.overflow == 0 {
 		d.budget = aliasFactor * size

@@ -40,7 +40,8 @@ type Skerry struct {
 	// either, DHCP is asked on every wired interface.
 	Network *Network `yaml:"network"`
 	// Whether scripts in the user-data are run: as root, each once for an
-	// instance. The default is false, and a user-data with a script is refused.
+	// instance, once the network is up, before runcmd and beside the start of
+	// Kubernetes. The default is false, and a user-data with a script is refused.
 	AllowScripts bool `yaml:"allow-scripts"`
 }
 

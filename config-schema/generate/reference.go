@@ -29,27 +29,36 @@ func reference(source string) ([]byte, error) {
 	}
 	var page strings.Builder
 	page.WriteString(referenceHead)
-	err = rows(&page, comments, reflect.TypeFor[configschema.Config](), "")
+	w := writer{page: &page, comments: comments, told: map[reflect.Type]string{}}
+	err = w.rows(reflect.TypeFor[configschema.Config](), "")
 	return []byte(page.String()), err
 }
 
-func rows(page *strings.Builder, comments comments, t reflect.Type, above string) error {
-	for _, field := range fieldsOf(t) {
-		key := above + field.Tag.Get("yaml")
+type writer struct {
+	page     *strings.Builder
+	comments comments
+	// told are the types whose keys have rows, with where those are.
+	told map[reflect.Type]string
+}
+
+func (w *writer) rows(t reflect.Type, above string) error {
+	w.told[t] = strings.TrimSuffix(above, ".")
+	for i := range t.NumField() {
+		field := t.Field(i)
+		tag := field.Tag.Get("yaml")
+		switch tag {
+		case "", "-":
+			continue
+		case ",inline":
+			if err := w.inline(field.Type, above); err != nil {
+				return err
+			}
+			continue
+		}
+		key := above + tag
 		name, inner, err := typeName(field.Type)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
-		}
-		if values := field.Tag.Get("enum"); values != "" {
-			name += ": `" + strings.ReplaceAll(values, ",", "` `") + "`"
-		}
-		if field.Tag.Get("required") == "true" {
-			name += ", required"
-		}
-		text, fallback := splitDefault(comments[field.owner+"."+field.Name])
-		fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", key, cell(name), cell(fallback), cell(text))
-		if inner == nil {
-			continue
 		}
 		next := key + "."
 		switch {
@@ -58,15 +67,45 @@ func rows(page *strings.Builder, comments comments, t reflect.Type, above string
 		case strings.HasPrefix(name, "map"):
 			next = key + ".NAME."
 		}
-		if err := rows(page, comments, inner, next); err != nil {
+		if values := field.Tag.Get("enum"); values != "" {
+			name += ": `" + strings.ReplaceAll(values, ",", "` `") + "`"
+		}
+		if field.Tag.Get("required") == "true" {
+			name += ", required"
+		}
+		text, fallback := splitDefault(w.comments[t.Name()+"."+field.Name])
+		other, told := w.told[inner]
+		if told {
+			text += " Its keys are those of `" + other + "`."
+		}
+		w.row(key, name, fallback, text)
+		if inner == nil || told {
+			continue
+		}
+		if err := w.rows(inner, next); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// inline writes the keys of a struct that another one takes in, once.
+func (w *writer) inline(t reflect.Type, above string) error {
+	other, told := w.told[t]
+	if !told {
+		return w.rows(t, above)
+	}
+	fields := fieldsOf(t)
+	w.row(above+"…", "", "", "And the keys of `"+other+"` from `"+fields[0].Tag.Get("yaml")+"` to `"+fields[len(fields)-1].Tag.Get("yaml")+"`.")
+	return nil
+}
+
+func (w *writer) row(key, name, fallback, text string) {
+	fmt.Fprintf(w.page, "| `%s` | %s | %s | %s |\n", key, cell(name), cell(fallback), cell(text))
+}
+
 // secretName is of a secret, which may be kept elsewhere.
-const secretName = "secret string, or a section that says where it is: `file` or `credential`"
+const secretName = "secret: a string, or a section that says where it is"
 
 // typeNames are the types with ways of their own to be written.
 var typeNames = map[reflect.Type]string{

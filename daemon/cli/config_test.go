@@ -68,7 +68,7 @@ func published(t *testing.T) string {
 	t.Helper()
 	layers := &config.Layers{
 		UserData: []configschema.Layer{{Name: "user-data", File: "user-data", Data: []byte("#cloud-config\nhostname: a\n" +
-			"write_files: [{path: /etc/a, content: hunter2, permissions: '0600'}]\nskerry:\n  cluster:\n    token: hunter2\n    tls-san: [x]\n")}},
+			"write_files: [{path: /etc/a, content: hunter2, permissions: '0600'}]\nskerry:\n  cluster:\n    token: hunter2\n    agent-token: {file: /etc/rancher/agent}\n    tls-san: [x]\n")}},
 		K3s: []configschema.Layer{{Name: "/etc/rancher/k3s/config.yaml", File: "/etc/rancher/k3s/config.yaml",
 			Data: []byte("tls-san+: [y]\n"), Form: configschema.K3sConfig}},
 		Document: &source.Document{Source: "nocloud", LocalHostname: "b"},
@@ -86,7 +86,7 @@ func TestShow(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{nil, []string{"#cloud-config\n", "hostname: a\n", "    token: '********'\n", "https-listen-port: 6443"}},
+		{nil, []string{"#cloud-config\n", "hostname: a\n", "    token: '********'\n", "    agent-token:\n      file: /etc/rancher/agent\n", "https-listen-port: 6443"}},
 		{[]string{"--origin"}, []string{"KEY", "hostname", "user-data:2\n", "/etc/rancher/k3s/config.yaml:1\n", "default\n"}},
 		{[]string{"-o", "json"}, []string{`"hostname": "a"`, `"role": "server"`}},
 		{[]string{"-o", "yaml"}, []string{"hostname: a\n"}},
@@ -111,19 +111,19 @@ func TestShow(t *testing.T) {
 func TestDiff(t *testing.T) {
 	layers := published(t)
 	path := file(t, "user-data", "## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostname }}\n"+
-		"write_files: [{path: /etc/a, content: hunter22, permissions: '0600'}]\nskerry:\n  cluster:\n    token: hunter22\n    tls-san: [x]\n    node-name: n\n")
+		"write_files: [{path: /etc/a, content: hunter22, permissions: '0600'}]\nskerry:\n  cluster:\n    token: hunter22\n    agent-token: {credential: skerry.agent}\n    tls-san: [x]\n    node-name: n\n")
 	code, stdout, stderr := run("config", "diff", "--layers", layers, path)
-	want := "~ hostname: a -> b\n~ write_files[0].content: ******** -> ********\n~ skerry.cluster.token: ******** -> ********\n+ skerry.cluster.node-name: n\n"
+	want := "~ hostname: a -> b\n~ write_files[0].content: ******** -> ********\n~ skerry.cluster.token: ******** -> ********\n+ skerry.cluster.agent-token.credential: skerry.agent\n+ skerry.cluster.node-name: n\n- skerry.cluster.agent-token.file: /etc/rancher/agent\n"
 	if code != ExitOK || stdout != want {
 		t.Errorf("exit code %d\ngot\n%s%s\nwant\n%s", code, stdout, stderr, want)
 	}
-	same := file(t, "user-data", "#cloud-config\nhostname: a\nwrite_files: [{path: /etc/a, content: hunter2, permissions: '0600'}]\nskerry: {cluster: {token: hunter2, tls-san: [x]}}\n")
+	same := file(t, "user-data", "#cloud-config\nhostname: a\nwrite_files: [{path: /etc/a, content: hunter2, permissions: '0600'}]\nskerry: {cluster: {token: hunter2, agent-token: {file: /etc/rancher/agent}, tls-san: [x]}}\n")
 	if _, stdout, _ := run("config", "diff", "--layers", layers, same); stdout != "nothing would change\n" {
 		t.Errorf("got %s", stdout)
 	}
 	var changes []configschema.Change
 	_, stdout, _ = run("config", "diff", "--layers", layers, "-o", "json", path)
-	if err := json.Unmarshal([]byte(stdout), &changes); err != nil || len(changes) != 4 {
+	if err := json.Unmarshal([]byte(stdout), &changes); err != nil || len(changes) != 6 {
 		t.Errorf("%v: %s", err, stdout)
 	}
 	_, stdout, _ = run("config", "diff", "--layers", layers, "-o", "yaml", same)

@@ -26,8 +26,37 @@ func (m *migration) texts(list []string, o origin) []*yaml.Node {
 }
 
 func (m *migration) sshKeys(n *yaml.Node, o origin) {
-	m.keys = m.texts(m.scalars(n, o), o)
-	m.note(o, true, "to the user rancher in users, who keeps the name")
+	for _, key := range m.scalars(n, o) {
+		source, user, _ := strings.Cut(key, ":")
+		switch {
+		case source == "github":
+			m.imports = append(m.imports, m.from(text("gh:"+user), o))
+		case source == "gitlab":
+			m.imports = append(m.imports, m.from(text("https://gitlab.com/"+user+".keys"), o))
+		case strings.HasPrefix(user, "//"):
+			m.imports = append(m.imports, m.from(text(key), o))
+		default:
+			m.keys = append(m.keys, m.from(text(key), o))
+		}
+	}
+	m.note(o, true, "to the user rancher in users, who keeps the name; what is to be fetched as ssh_import_id")
+}
+
+func (m *migration) bootCommands(n *yaml.Node, o origin) {
+	m.bootcmd = append(m.bootcmd, m.texts(m.scalars(n, o), o)...)
+	m.note(o, true, "as bootcmd; a command that fails doesn't keep the next from running")
+}
+
+func (m *migration) runCommands(n *yaml.Node, o origin) {
+	m.runcmd = m.texts(m.scalars(n, o), o)
+	m.note(o, true, "as runcmd, which runs once for an instance, not at each boot; a command that fails doesn't keep the next from running")
+}
+
+func (m *migration) setEnvironment(n *yaml.Node, o origin) {
+	for name, value := range m.pairs(n, o) {
+		m.environment.set(name, m.from(text(value), o))
+	}
+	m.note(o, true, "as skerry.environment")
 }
 
 // fileKeys are those of a file to write, which are called the same here.
@@ -108,24 +137,21 @@ func (m *migration) pairs(n *yaml.Node, o origin) func(yield func(name, value st
 	}
 }
 
-// ntpServers have a place as soon as the schema has cloud-init's ntp.
 func (m *migration) ntpServers(n *yaml.Node, o origin) {
-	if configschema.TypeOf("ntp.servers") == nil {
-		m.note(o, false, "time servers are not supported by this release")
-		return
-	}
 	m.ntp = m.texts(m.scalars(n, o), o)
 	m.note(o, true, "as ntp.servers")
 }
 
-// setPassword carries a hash over. The password itself is never repeated.
+// setPassword takes what k3OS takes for a hash, or else the password itself. It
+// is never repeated.
 func (m *migration) setPassword(n *yaml.Node, o origin) {
 	value, ok := m.scalar(n, o)
 	if !ok {
 		return
 	}
 	if !strings.HasPrefix(value, "$") {
-		m.note(o, false, "it is the password itself: put a hash of it, as `openssl passwd -6` prints, into passwd of the user")
+		m.plainPassword = m.from(text(value), o)
+		m.note(o, true, "as plain_text_passwd of the user rancher; a hash, as `openssl passwd -6` prints, in passwd is better")
 		return
 	}
 	m.password = m.from(text(value), o)

@@ -89,15 +89,20 @@ type migration struct {
 	notes   []Note
 	origins map[*yaml.Node]origin // of values of the result
 
-	hostname *yaml.Node
-	keys     []*yaml.Node
-	password *yaml.Node
-	files    []*yaml.Node
-	role     *yaml.Node
-	cluster  settings
-	sysctls  settings
-	modules  []*yaml.Node
-	ntp      []*yaml.Node
+	hostname      *yaml.Node
+	keys          []*yaml.Node
+	imports       []*yaml.Node
+	password      *yaml.Node
+	plainPassword *yaml.Node
+	files         []*yaml.Node
+	bootcmd       []*yaml.Node
+	runcmd        []*yaml.Node
+	role          *yaml.Node
+	cluster       settings
+	sysctls       settings
+	environment   settings
+	modules       []*yaml.Node
+	ntp           []*yaml.Node
 
 	root *yaml.Node
 }
@@ -147,19 +152,32 @@ func (m *migration) finish() {
 	if m.hostname != nil {
 		root.set("hostname", m.hostname)
 	}
-	if len(m.keys) > 0 || m.password != nil {
+	if len(m.keys)+len(m.imports) > 0 || m.password != nil || m.plainPassword != nil {
 		user := settings{}
 		user.set("name", text("rancher"))
 		user.set("gecos", text("k3OS' user"))
 		user.set("sudo", text("ALL=(ALL) NOPASSWD:ALL"))
-		if m.password != nil {
+		switch {
+		case m.password != nil:
 			user.set("passwd", m.password)
+			user.set("lock_passwd", plain("false"))
+		case m.plainPassword != nil:
+			user.set("plain_text_passwd", m.plainPassword)
 			user.set("lock_passwd", plain("false"))
 		}
 		if len(m.keys) > 0 {
 			user.set("ssh_authorized_keys", sequence(m.keys...))
 		}
+		if len(m.imports) > 0 {
+			user.set("ssh_import_id", sequence(m.imports...))
+		}
 		root.set("users", sequence(mapping(user)))
+	}
+	if len(m.bootcmd) > 0 {
+		root.set("bootcmd", sequence(m.bootcmd...))
+	}
+	if len(m.runcmd) > 0 {
+		root.set("runcmd", sequence(m.runcmd...))
 	}
 	if len(m.ntp) > 0 {
 		root.set("ntp", mapping(settings{text("servers"), sequence(m.ntp...)}))
@@ -173,7 +191,7 @@ func (m *migration) finish() {
 	for _, part := range []struct {
 		key  string
 		from settings
-	}{{"cluster", m.cluster}, {"sysctls", m.sysctls}} {
+	}{{"cluster", m.cluster}, {"sysctls", m.sysctls}, {"environment", m.environment}} {
 		if len(part.from) > 0 {
 			skerry.set(part.key, mapping(part.from))
 		}

@@ -25,9 +25,9 @@ var (
 		{name: "ssh_authorized_keys", carry: (*migration).sshKeys},
 		{name: "write_files", carry: (*migration).writeFiles},
 		{name: "hostname", carry: (*migration).setHostname},
-		{name: "init_cmd", lost: commandsLost},
-		{name: "boot_cmd", lost: commandsLost},
-		{name: "run_cmd", lost: commandsLost},
+		{name: "init_cmd", carry: (*migration).bootCommands},
+		{name: "boot_cmd", carry: (*migration).bootCommands},
+		{name: "run_cmd", carry: (*migration).runCommands},
 		{name: "k3os", keys: k3osKeys},
 	}
 	k3osKeys = []key{
@@ -42,13 +42,11 @@ var (
 		{name: "token", carry: (*migration).setToken},
 		{name: "labels", carry: (*migration).labels},
 		{name: "k3s_args", carry: (*migration).k3sArgs},
-		{name: "environment", lost: "there is no environment that all processes share; write a file for the service that needs it"},
+		{name: "environment", carry: (*migration).setEnvironment},
 		{name: "taints", carry: (*migration).taints},
 		{name: "install", lost: "k3OS' installer is not here: the image is written to the disk as it is"},
 	}
 )
-
-const commandsLost = "commands run differently here: make a script of them, in a user-data of several parts, with skerry.allow-scripts: true; it runs once for an instance"
 
 // section goes through a mapping of the k3OS file.
 func (m *migration) section(n *yaml.Node, path string, keys []key) {
