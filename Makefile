@@ -23,7 +23,8 @@ K8S      := k8s.io/component-base/version
 K8SPARTS := $(subst ., ,$(KUBERNETES_VERSION:v%=%))
 OURS     := github.com/skerry-os/skerry/daemon/version
 LDFLAGS  := -s -w \
-	-X $(OURS).Skerry=$(SKERRY_VERSION) -X $(OURS).Kubernetes=$(KUBERNETES_VERSION)
+	-X $(OURS).Skerry=$(SKERRY_VERSION) -X $(OURS).Kubernetes=$(KUBERNETES_VERSION) \
+	-X $(OURS).Epoch=$(SOURCE_DATE_EPOCH)
 KLDFLAGS := $(LDFLAGS) \
 	-X $(K8S).gitVersion=$(KUBERNETES_VERSION) -X $(K8S).gitMajor=$(word 1,$(K8SPARTS)) -X $(K8S).gitMinor=$(word 2,$(K8SPARTS)) \
 	-X $(K8S).gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION)
@@ -135,7 +136,7 @@ bench: image rival ## measure size, boot, memory and CPU, beside upstream's Kube
 	@$(GO) run ./tests/bench -image $(IMAGE)
 
 .PHONY: generate
-generate: go ## make schema.json from the Go types again
+generate: go ## make schema.json and the reference page from the Go types again
 	@$(GO) generate ./config-schema
 
 .PHONY: lint

@@ -99,11 +99,15 @@ func (c *Cluster) checkTokens(s scope) {
 	if s.has("token") && s.has("token-file") {
 		s.problem(s.at("token-file"), "token and token-file are both given", "remove one")
 	}
-	checkToken(s, "token", c.Token)
-	checkToken(s, "agent-token", c.AgentToken)
 	if c.Server != "" {
 		s.serverURL("server", c.Server)
 	}
+	c.checkSecrets(s)
+}
+
+func (c *Cluster) checkSecrets(s scope) {
+	checkToken(s, "token", c.Token)
+	checkToken(s, "agent-token", c.AgentToken)
 	if endpoint := c.DatastoreEndpoint.Reveal(); endpoint != "" {
 		scheme, _, ok := strings.Cut(endpoint, "://")
 		if !ok || !datastores[scheme] {
@@ -179,12 +183,8 @@ func checkArg(s scope, at, arg string) {
 }
 
 func (*Cluster) unsupported(key string) (message, hint string) {
-	plain, appends := strings.CutSuffix(key, "+")
-	if _, ok := k3sKeys[plain]; !ok {
+	if _, ok := k3sKeys[key]; !ok {
 		return "", ""
-	}
-	if appends {
-		return "appending with + joins several files, and this is one", "write " + plain
 	}
 	return "known K3s key, not supported by this release", k3sNotes[key]
 }

@@ -22,6 +22,9 @@ func EncodeCluster(c *Cluster) ([]byte, error) {
 		value := v.Field(i).Interface()
 		switch typed := value.(type) {
 		case Secret:
+			if reference, ok := typed.Reference(); ok {
+				return nil, fmt.Errorf("encode %s: its %s has not been read", v.Type().Field(i).Tag.Get("yaml"), reference)
+			}
 			value = typed.Reveal()
 		case Mode:
 			value = typed.String()

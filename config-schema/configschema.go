@@ -12,4 +12,12 @@
 // file, not of the package: schema.json is generated from them.
 package configschema
 
-//go:generate go run ./generate -o schema.json
+import _ "embed"
+
+//go:generate go run ./generate -o schema.json -reference ../docs/reference/cloud-config.md
+
+//go:embed schema.json
+var schemaJSON []byte
+
+// Schema returns the JSON Schema of the cloud-config.
+func Schema() []byte { return schemaJSON }

@@ -15,13 +15,25 @@ import (
 // goes on after a problem, and remembers where everything was, so that checks of
 // values can point at them.
 type decoder struct {
-	file     string
+	layers   []Layer
 	problems Problems
 	places   map[string]place
 	shapes   map[reflect.Type]*shape
 	// budget is how many nodes may still be looked at; overflow is the number of
 	// problems when it was spent, and nothing after that is worth reporting.
 	budget, overflow int
+	// lenient passes over keys that are unknown or have no value: in files that
+	// programs write.
+	lenient bool
+	// named counts the things with names so far, in the order of the file.
+	named int
+	// origins and written lead from a translated node, and from its path, to
+	// what the user wrote: see translation.
+	origins map[*yaml.Node]string
+	written map[string]string
+	// plainSecrets refuses secrets given by reference, where nobody would read
+	// them.
+	plainSecrets bool
 }
 
 // place is where a path was found, and whether its value could be decoded.
@@ -30,8 +42,7 @@ type place struct {
 	unsound      bool
 }
 
-// aliasFactor bounds how many times its own size a file may stand for: with
-// aliases, a small one can stand for more than any memory holds.
+// aliasFactor bounds how many times its own size a file may stand for.
 const aliasFactor = 10
 
 // maxPath bounds the path in a problem, in bytes.
@@ -51,8 +62,9 @@ type refuser interface {
 	unsupported(key string) (message, hint string)
 }
 
-func newDecoder(file string) *decoder {
-	return &decoder{file: file, places: map[string]place{}, shapes: map[reflect.Type]*shape{}}
+func newDecoder(layers []Layer) *decoder {
+	return &decoder{layers: layers, places: map[string]place{}, shapes: map[reflect.Type]*shape{},
+		origins: map[*yaml.Node]string{}, written: map[string]string{}}
 }
 
 func countNodes(n *yaml.Node) int {
@@ -64,7 +76,7 @@ func countNodes(n *yaml.Node) int {
 }
 
 func (d *decoder) report(p Problem) {
-	p.File = d.file
+	p.Path = d.writtenPath(p.Path)
 	if len(p.Path) > maxPath {
 		p.Path = strings.ToValidUTF8(p.Path[:maxPath], "") + "…"
 	}
@@ -93,17 +105,16 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if d.budget--; d.budget < 0 {
-		if d.overflow == 0 {
-			d.problem(n, path, "the aliases of the file stand for too much", "write it out")
-			d.overflow = len(d.problems)
-		}
+	if !d.spend(n, path) {
 		return
 	}
 	if _, known := d.places[path]; !known {
 		d.places[path] = place{line: n.Line, column: n.Column}
 	}
-	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+	if origin, translated := d.origins[n]; translated {
+		d.written[path] = origin
+	}
+	if isNull(n) {
 		d.problem(n, path, "has no value", "remove the key or give it a value")
 		return
 	}
@@ -126,6 +137,8 @@ func (d *decoder) plain(n *yaml.Node, path string, v reflect.Value) {
 		d.structure(n, path, v.Addr().Interface())
 	case reflect.Slice:
 		d.list(n, path, v)
+	case reflect.Map:
+		d.table(n, path, v)
 	case reflect.String:
 		if text, ok := d.text(n, path, false); ok {
 			v.SetString(text)
@@ -145,6 +158,9 @@ func (d *decoder) plain(n *yaml.Node, path string, v reflect.Value) {
 }
 
 func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
+	if n.Kind == yaml.ScalarNode && d.isWord(n) {
+		n = &yaml.Node{Kind: yaml.SequenceNode, Line: n.Line, Column: n.Column, Content: []*yaml.Node{n}}
+	}
 	if n.Kind != yaml.SequenceNode {
 		d.wrongType(n, path, "a list", false)
 		return
@@ -156,6 +172,13 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
 		}
 		d.decode(child, index(path, i), v.Index(i))
 	}
+}
+
+// isWord says whether a node is from the command line, where there is no other
+// way to write a list of one.
+func (d *decoder) isWord(n *yaml.Node) bool {
+	layer, _ := unstamp(n.Line)
+	return layer < len(d.layers) && d.layers[layer].Form == CommandLine
 }
 
 // strings decodes a list of strings that may be written as one string.
@@ -252,35 +275,6 @@ func describe(n *yaml.Node) string {
 	}
 }
 
-// shape is what reflection knows of a struct: its keys in order.
-type shape struct {
-	keys   []string
-	fields map[string]int
-	enums  map[string][]string
-	needed []string
-}
-
-func (d *decoder) shape(t reflect.Type) *shape {
-	if s := d.shapes[t]; s != nil {
-		return s
-	}
-	s := &shape{fields: map[string]int{}, enums: map[string][]string{}}
-	for i := range t.NumField() {
-		field := t.Field(i)
-		key := field.Tag.Get("yaml")
-		s.keys = append(s.keys, key)
-		s.fields[key] = i
-		if values := field.Tag.Get("enum"); values != "" {
-			s.enums[key] = strings.Split(values, ",")
-		}
-		if field.Tag.Get("required") == "true" {
-			s.needed = append(s.needed, key)
-		}
-	}
-	d.shapes[t] = s
-	return s
-}
-
 // structure decodes a mapping into the struct that v points to.
 func (d *decoder) structure(n *yaml.Node, path string, v any) {
 	if n.Kind != yaml.MappingNode {
@@ -297,12 +291,14 @@ func (d *decoder) structure(n *yaml.Node, path string, v any) {
 		}
 		at := join(path, e.key)
 		// The key's own place is where a missing value is reported.
-		if e.node.Kind == yaml.ScalarNode && e.node.ShortTag() == "!!null" {
-			d.problem(e.name, at, "has no value", "remove the key or give it a value")
+		if isNull(e.node) {
+			if !d.lenient {
+				d.problem(e.name, at, "has no value", "remove the key or give it a value")
+			}
 			continue
 		}
-		d.decode(e.node, at, target.Field(field))
-		d.checkEnum(at, target.Field(field), s.enums[e.key])
+		d.decode(e.node, at, target.FieldByIndex(field))
+		d.checkEnum(at, target.FieldByIndex(field), s.enums[e.key])
 	}
 	for _, key := range s.needed {
 		if _, ok := d.places[join(path, key)]; !ok {
@@ -337,6 +333,9 @@ func (d *decoder) oneOf(at, value string, allowed []string) {
 }
 
 func (d *decoder) unknownKey(e entry, path string, v any, keys []string) {
+	if d.lenient {
+		return
+	}
 	p := Problem{Line: e.name.Line, Column: e.name.Column, Path: join(path, e.key), Message: "unknown key"}
 	if r, ok := v.(refuser); ok {
 		if message, hint := r.unsupported(e.key); message != "" {

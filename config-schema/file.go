@@ -101,6 +101,12 @@ var rendered = []struct{ path, instead string }{
 	{"/etc/rancher/node", "it is the node's identity, made once"},
 	{"/etc/ssh/keys", "these are the machine's host keys, made once"},
 	{"/etc/ssh/authorized_keys.d", "use ssh_authorized_keys:"},
+	{"/etc/rancher/k3s/registries.yaml", "use skerry.registries:"},
+	{"/etc/rancher/k3s/registries.d", "use skerry.registries:"},
+	{"/etc/ssl/certs/ca-certificates.crt", "use ca_certs:"},
+	{"/etc/environment", "use skerry.environment:"},
+	{"/etc/localtime", "use timezone:"},
+	{"/etc/fstab", "use mounts:"},
 	{"/etc/sudoers.d/90-skerry-users", "use sudo: of a user"},
 	{"/run/skerry", "the daemon renders it"},
 }

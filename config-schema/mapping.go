@@ -4,6 +4,7 @@ package configschema
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"gopkg.in/yaml.v3"
@@ -35,6 +36,7 @@ func (d *decoder) entries(n *yaml.Node, path string) []entry {
 			continue
 		}
 		if first, twice := lines[name.Value]; twice {
+			_, first = unstamp(first)
 			d.report(Problem{Line: name.Line, Column: name.Column, Path: join(path, name.Value),
 				Message: "duplicate key", Hint: fmt.Sprintf("it is already on line %d", first)})
 			continue
@@ -75,4 +77,23 @@ func (d *decoder) merge(n *yaml.Node, path string) []entry {
 		list = append(list, d.entries(source, path)...)
 	}
 	return list
+}
+
+// table decodes a mapping whose keys are names of the user's choosing.
+func (d *decoder) table(n *yaml.Node, path string, v reflect.Value) {
+	if n.Kind != yaml.MappingNode {
+		d.wrongType(n, path, "a mapping of names and values", false)
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for _, e := range d.entries(n, path) {
+		at := join(path, e.key)
+		if e.node.Kind == yaml.ScalarNode && e.node.ShortTag() == "!!null" {
+			d.problem(e.name, at, "has no value", "remove the key or give it a value")
+			continue
+		}
+		value := reflect.New(v.Type().Elem()).Elem()
+		d.decode(e.node, at, value)
+		v.SetMapIndex(reflect.ValueOf(e.key).Convert(v.Type().Key()), value)
+	}
 }

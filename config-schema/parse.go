@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,18 +26,7 @@ const MaxSize = 8 << 20
 // Parse reads a cloud-config. Either the configuration is returned, or every
 // problem the file has. The file name only serves the messages.
 func Parse(file string, data []byte) (*Config, Problems) {
-	d := newDecoder(file)
-	if message, hint := checkHeader(data); message != "" {
-		d.report(Problem{Line: 1, Column: 1, Message: message, Hint: hint})
-		return nil, d.problems
-	}
-	config := new(Config)
-	d.document(data, config)
-	if len(d.problems) > 0 {
-		d.problems.sort()
-		return nil, d.problems
-	}
-	return config, nil
+	return ParseLayers([]Layer{{Name: file, File: file, Data: data}})
 }
 
 // Validate returns every problem of a cloud-config, none when it is right.
@@ -48,12 +38,12 @@ func Validate(file string, data []byte) Problems {
 // ParseCluster reads a K3s config.yaml, with the same strictness. It reads what
 // EncodeCluster writes.
 func ParseCluster(file string, data []byte) (*Cluster, Problems) {
-	d := newDecoder(file)
+	d := newDecoder([]Layer{{Name: file, File: file, Data: data, Form: K3sConfig}})
+	d.plainSecrets = true
 	cluster := new(Cluster)
-	d.document(data, cluster)
+	d.document(cluster)
 	if len(d.problems) > 0 {
-		d.problems.sort()
-		return nil, d.problems
+		return nil, d.sorted()
 	}
 	return cluster, nil
 }
@@ -84,8 +74,7 @@ func checkHeader(data []byte) (message, hint string) {
 	}
 	for _, form := range otherForms {
 		if strings.HasPrefix(first, form.prefix) {
-			return "the file is " + form.name + ", which is not supported by this release",
-				"write a file whose first line is " + Header
+			return "this is " + form.name + ", not a cloud-config", "write a file whose first line is " + Header
 		}
 	}
 	if bytes.Contains(data, []byte("\n"+Header)) {
@@ -94,42 +83,113 @@ func checkHeader(data []byte) (message, hint string) {
 	return "the first line must be " + Header, ""
 }
 
-// document parses the YAML and decodes its one document into v.
-func (d *decoder) document(data []byte, v any) {
-	if len(data) > MaxSize {
-		d.report(Problem{Line: 1, Column: 1, Message: fmt.Sprintf("the file is larger than %d MiB", MaxSize>>20)})
+// document reads the layers, merges them and decodes the result into v. A layer
+// that can't be read keeps the others from being judged: what is missing in them
+// may be in it.
+func (d *decoder) document(v any) {
+	if d.tooMany() {
 		return
 	}
-	if line, ok := firstInvalidLine(data); !ok {
-		d.report(Problem{Line: line, Column: 1, Message: "not valid YAML: the text is not UTF-8"})
+	roots := make([]*yaml.Node, 0, len(d.layers))
+	size, readable := 0, true
+	for i := range d.layers {
+		root, ok := d.read(i)
+		readable = readable && ok
+		if root == nil {
+			continue
+		}
+		if _, whole := v.(*Config); whole {
+			root = d.layers[i].place(root)
+		}
+		size += countNodes(root)
+		roots = append(roots, root)
+	}
+	if !readable {
 		return
 	}
-	reader := yaml.NewDecoder(bytes.NewReader(data))
-	var doc yaml.Node
-	if err := reader.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		d.syntax(data, err)
-		return
+	d.budget = aliasFactor * size
+	var merged *yaml.Node
+	for _, root := range roots {
+		if d.layers[0].Form == standalone {
+			merged = root
+			break
+		}
+		if merged != nil && target(root).Kind != yaml.MappingNode {
+			d.wrongType(root, "", "a mapping of keys and values", false)
+			continue
+		}
+		merged = d.over(merged, root, "", reflect.TypeOf(v).Elem(), 0)
 	}
-	var second yaml.Node
-	switch err := reader.Decode(&second); {
-	case err == nil:
-		d.problem(&second, "", "a second document begins here", "one file holds one document: remove the line ---")
-	case !errors.Is(err, io.EOF):
-		d.syntax(data, err)
-		return
+	if merged != nil && d.overflow == 0 {
+		d.budget = aliasFactor * size
+		d.value(merged, "", v)
 	}
-	if len(doc.Content) == 0 {
-		return // nothing but comments: every default applies
-	}
-	root := doc.Content[0]
-	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		return
-	}
-	d.budget = aliasFactor * countNodes(root)
-	d.value(root, "", v)
 	if d.overflow > 0 {
 		d.problems = d.problems[:d.overflow]
 	}
+}
+
+// read parses the YAML of a layer, with the number of the layer in every line.
+// The root is nil when there is nothing but comments: every default applies.
+func (d *decoder) read(layer int) (root *yaml.Node, ok bool) {
+	l := &d.layers[layer]
+	at := func(line int) int { return stamp(layer, line+l.Offset) }
+	refuse := func(line int, message, hint string) (*yaml.Node, bool) {
+		d.report(Problem{Line: at(line), Column: 1, Message: message, Hint: hint})
+		return nil, false
+	}
+	if len(l.Data) > MaxSize {
+		return refuse(1, fmt.Sprintf("the file is larger than %d MiB", MaxSize>>20), "")
+	}
+	if l.Form == CloudConfig {
+		if message, hint := checkHeader(l.Data); message != "" {
+			return refuse(1, message, hint)
+		}
+	}
+	if line, ok := firstInvalidLine(l.Data); !ok {
+		return refuse(line, "not valid YAML: the text is not UTF-8", "")
+	}
+	if l.Form == CommandLine {
+		return d.words(string(l.Data), layer)
+	}
+	reader := yaml.NewDecoder(bytes.NewReader(l.Data))
+	var doc, second yaml.Node
+	if err := reader.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return d.syntax(l.Data, err, at)
+	}
+	switch err := reader.Decode(&second); {
+	case err == nil:
+		d.report(Problem{Line: at(second.Line), Column: second.Column, Message: "a second document begins here",
+			Hint: "one file holds one document: remove the line ---"})
+	case !errors.Is(err, io.EOF):
+		return d.syntax(l.Data, err, at)
+	}
+	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
+		return nil, true
+	}
+	stampAll(doc.Content[0], at)
+	return doc.Content[0], true
+}
+
+// stampAll goes by the tree alone: what an alias names is somewhere in it.
+func stampAll(n *yaml.Node, at func(int) int) {
+	n.Line = at(n.Line)
+	for _, child := range n.Content {
+		stampAll(child, at)
+	}
+}
+
+// place puts the keys of a K3s file where a cloud-config has them.
+func (l *Layer) place(root *yaml.Node) *yaml.Node {
+	if l.Form != K3sConfig {
+		return root
+	}
+	for _, key := range []string{"cluster", "skerry"} {
+		root = &yaml.Node{Kind: yaml.MappingNode, Line: root.Line, Column: root.Column, Content: []*yaml.Node{
+			{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: root.Line, Column: root.Column}, root,
+		}}
+	}
+	return root
 }
 
 // firstInvalidLine finds text that is not UTF-8, which the YAML library would
@@ -164,7 +224,7 @@ var (
 
 // syntax reports an error of the YAML library, which knows the line only. No
 // more of the file can be understood.
-func (d *decoder) syntax(data []byte, err error) {
+func (d *decoder) syntax(data []byte, err error, at func(line int) int) (*yaml.Node, bool) {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
 	if m := syntaxLine.FindStringSubmatch(message); m != nil {
@@ -175,7 +235,7 @@ func (d *decoder) syntax(data []byte, err error) {
 	line = max(1, min(line, len(lines)))
 	text := lines[line-1]
 	column := 1 + len(text) - len(bytes.TrimLeft(text, " \t"))
-	p := Problem{Line: line, Column: column, Message: "not valid YAML: " + message}
+	p := Problem{Line: at(line), Column: column, Message: "not valid YAML: " + message}
 	for _, known := range syntaxHints {
 		if strings.Contains(message, known.message) {
 			p.Hint = known.hint
@@ -183,4 +243,5 @@ func (d *decoder) syntax(data []byte, err error) {
 		}
 	}
 	d.report(p)
+	return nil, false
 }

@@ -6,11 +6,14 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"gopkg.in/yaml.v3"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -62,7 +65,10 @@ func checkProblems(t *testing.T, data []byte, problems Problems) {
 	if len(problems) == 0 {
 		t.Error("accepted")
 	}
-	lines := bytes.Count(data, []byte("\n")) + 1
+	lines := 1
+	for _, lineBreak := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // YAML's
+		lines += bytes.Count(data, []byte(lineBreak))
+	}
 	for _, p := range problems {
 		if p.Line < 1 || p.Line > lines || p.Column < 1 || p.Message == "" || p.File == "" {
 			t.Errorf("no position or message in a file of %d lines: %+v", lines, p)
@@ -126,15 +132,19 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		config, problems := Parse("user-data", data)
-		if (config == nil) != (len(problems) > 0) {
-			t.Fatalf("half of it: config %v, problems %v", config, problems)
+		merged, problems := MergeLayers([]Layer{{Name: "user-data", File: "user-data", Data: data}})
+		if (merged == nil) != (len(problems) > 0) {
+			t.Fatalf("half of it: config %v, problems %v", merged, problems)
 		}
-		if config == nil {
+		if merged == nil {
 			checkProblems(t, data, problems)
 			return
 		}
-		cluster, err := config.Skerry.Cluster.WithDefaults()
+		if problems := merged.Resolve(func(Reference) (string, error) { return "$6$salt$abcdefgh", nil }); len(problems) > 0 {
+			checkProblems(t, data, problems)
+			return // a reference to what can't be right, such as a datastore
+		}
+		cluster, err := merged.Config.Skerry.Cluster.WithDefaults()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,20 +184,34 @@ func BenchmarkParse10000Lines(b *testing.B) {
 	}
 }
 
-// TestLargeFileIsFast guards the promise of 100 ms for 10,000 lines. It takes
-// the best of several runs, for a loaded machine slows some of them.
+// TestLargeFileIsFast guards the promise of 100 ms for 10,000 lines by what other
+// load on the machine doesn't change: the processor time the YAML library takes
+// for the same file, which is about an eighth of that.
 func TestLargeFileIsFast(t *testing.T) {
 	data := large(t)
-	best := time.Hour
-	for range 10 {
-		start := time.Now()
+	best := func(work func()) time.Duration {
+		least := time.Duration(math.MaxInt64)
+		for range 10 {
+			start := processorTime(t)
+			work()
+			least = min(least, processorTime(t)-start)
+		}
+		return least
+	}
+	library := best(func() {
+		var doc yaml.Node
+		if err := yaml.Unmarshal(data, &doc); err != nil {
+			t.Fatal(err)
+		}
+	})
+	ours := best(func() {
 		if _, problems := Parse("user-data", data); len(problems) > 0 {
 			t.Fatal(problems)
 		}
-		best = min(best, time.Since(start))
-	}
-	if best > 100*time.Millisecond {
-		t.Errorf("10,000 lines took %v", best)
+	})
+	t.Logf("the library takes %v, all of it %v", library, ours)
+	if ours > 4*library {
+		t.Errorf("10,000 lines took %v, the YAML library alone %v", ours, library)
 	}
 }
 

@@ -12,17 +12,17 @@ import (
 // Problem is one thing that is wrong with a file.
 type Problem struct {
 	// File is the name the parser was given.
-	File string `json:"file"`
+	File string `json:"file" yaml:"file"`
 	// Line and Column count from 1 and point at the key or value.
-	Line   int `json:"line"`
-	Column int `json:"column"`
+	Line   int `json:"line" yaml:"line"`
+	Column int `json:"column" yaml:"column"`
 	// Path of the key, such as skerry.cluster.token or users[0].name. Empty when
 	// the file as a whole is meant.
-	Path string `json:"path,omitempty"`
+	Path string `json:"path,omitempty" yaml:"path,omitempty"`
 	// Message says what is wrong. It never contains a secret.
-	Message string `json:"message"`
+	Message string `json:"message" yaml:"message"`
 	// Hint says what to do, where that is known.
-	Hint string `json:"hint,omitempty"`
+	Hint string `json:"hint,omitempty" yaml:"hint,omitempty"`
 }
 
 // String returns the problem on one line, as compilers print theirs:

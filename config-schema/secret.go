@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -18,10 +19,19 @@ const redacted = "********"
 // configurations. Every way of formatting or encoding it gives a fixed
 // replacement; Reveal gives the value. (fmt can't call methods on unexported
 // struct fields: keep secrets in exported ones.)
+//
+// A secret may also be given by reference, as a mapping: {file: /path}, or
+// {credential: name} for a credential of systemd. It is empty to Reveal until
+// Merged.Resolve has read it.
 type Secret string
 
 // Reveal returns the secret itself. Call it only where the value is needed.
-func (s Secret) Reveal() string { return string(s) }
+func (s Secret) Reveal() string {
+	if _, ok := s.Reference(); ok {
+		return ""
+	}
+	return string(s)
+}
 
 // String returns a fixed replacement, or nothing for an empty secret.
 func (s Secret) String() string {
@@ -57,10 +67,18 @@ func (s Secret) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", s.
 func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 
 func (s *Secret) decodeNode(d *decoder, n *yaml.Node, path string) {
-	if text, ok := d.text(n, path, true); ok {
-		if text == "" {
-			d.problem(n, path, "is empty", "remove the key or give it a value")
-		}
+	if n.Kind == yaml.MappingNode {
+		*s = d.reference(n, path)
+		return
+	}
+	text, ok := d.text(n, path, true)
+	switch {
+	case !ok:
+	case text == "":
+		d.problem(n, path, "is empty", "remove the key or give it a value")
+	case strings.Contains(text, "\x00"):
+		d.problem(n, path, "holds a zero byte", "")
+	default:
 		*s = Secret(text)
 	}
 }

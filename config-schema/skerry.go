@@ -17,15 +17,58 @@ type Skerry struct {
 	Role Role `yaml:"role" enum:"server,agent"`
 	// The cluster: the keys of K3s' config.yaml, under their names there.
 	Cluster Cluster `yaml:"cluster"`
-	// Kernel settings, by their sysctl names.
+	// Kernel settings, by their sysctl names. Applied at each boot, before the
+	// network.
 	Sysctls Sysctls `yaml:"sysctls"`
 	// Kernel modules to load, each with its arguments, such as
-	// "bonding mode=4 miimon=100".
+	// "bonding mode=4 miimon=100". Applied at each boot, before the network.
 	Modules []Module `yaml:"modules"`
+	// Variables for the processes of Kubernetes and containerd, for bootcmd and
+	// runcmd, and for those who log in. With a proxy (HTTP_PROXY, HTTPS_PROXY),
+	// NO_PROXY is completed with the networks of pods and services, the
+	// cluster's domain, the server to join and the machine itself; what else must
+	// be reached without the proxy, such as the other nodes, is yours to add.
+	// Applied at each boot, before the network.
+	Environment Environment `yaml:"environment"`
+	// Where images are pulled from: the keys of K3s' registries.yaml. Applied at
+	// each boot, before containerd starts.
+	Registries *Registries `yaml:"registries"`
+	// The clock.
+	Time Clock `yaml:"time"`
+	// The network, in the form of netplan and of cloud-init's network-config
+	// version 2. It replaces what the data source says of the network. Without
+	// either, DHCP is asked on every wired interface.
+	Network *Network `yaml:"network"`
+	// Whether scripts in the user-data are run: as root, each once for an
+	// instance, once the network is up, before runcmd and beside the start of
+	// Kubernetes. The default is false, and a user-data with a script is refused.
+	AllowScripts bool `yaml:"allow-scripts"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
-var skerryKeys = set("role", "cluster", "sysctls", "modules")
+var skerryKeys = set("role", "cluster", "sysctls", "modules", "environment", "registries", "time", "network",
+	"allow-scripts")
+
+// elsewhere are keys that people look for in this section, with where to find
+// what they want.
+var elsewhere = map[string][2]string{
+	"labels": {"a node's labels have one place", "use skerry.cluster.node-label, a list of key=value"},
+	"taints": {"a node's taints have one place", "use skerry.cluster.node-taint, a list of key=value:effect"},
+	"kernel": {"the kernel's command line is signed with the kernel, as a part of the verified image: a file can't change it",
+		"use sysctls and modules"},
+	"ntp_servers":     {"time servers have one place", "use ntp.servers at the top of the file"},
+	"dns_nameservers": {"known k3OS key, not supported by this release", ""},
+	"wifi":            {"the image has no drivers for wireless networks", ""},
+	"password":        {"known k3OS key", "use chpasswd at the top of the file"},
+	"token":           {"it belongs to the cluster", "use skerry.cluster.token"},
+	"server_url":      {"known k3OS key", "use skerry.cluster.server"},
+	"k3s_args":        {"known k3OS key", "the arguments are the keys of skerry.cluster"},
+	"data_sources":    {"known k3OS key: where a machine finds its configuration isn't said in it", ""},
+}
+
+func (*Skerry) unsupported(key string) (message, hint string) {
+	return elsewhere[key][0], elsewhere[key][1]
+}
 
 // EffectiveRole is the role given, or the one that follows from the cluster.
 func (k *Skerry) EffectiveRole() Role {

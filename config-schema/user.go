@@ -14,6 +14,9 @@ import (
 const (
 	MinUID = 1000
 	MaxUID = 59999
+	// The image's own system users are numbered from 100 up and from 999 down.
+	MinSystemUID = 500
+	MaxSystemUID = 799
 )
 
 // User is somebody who may log in.
@@ -22,9 +25,21 @@ type User struct {
 	Name string `yaml:"name" required:"true"`
 	// Full name or comment.
 	Gecos string `yaml:"gecos"`
+	// Group of the user's files, made when it is missing. The default is a group
+	// of the user's own, with the user's name and number.
+	PrimaryGroup string `yaml:"primary_group"`
 	// Further groups of the user, made when they are missing: a list, or one
 	// string separated by commas.
 	Groups CommaList `yaml:"groups"`
+	// Whether the user is there for a program: its number is from 500 to 799,
+	// and no home is made. The default is false.
+	System bool `yaml:"system"`
+	// Home of the user: a folder below /home, or one of its own below /var. The
+	// default is /home and the user's name.
+	HomeDir string `yaml:"homedir"`
+	// Whether the home is not made. The default is false, and true for a system
+	// user.
+	NoCreateHome bool `yaml:"no_create_home"`
 	// Login shell. The default is /bin/bash.
 	Shell string `yaml:"shell"`
 	// Rules for sudo, such as "ALL=(ALL) NOPASSWD:ALL": a string, a list of
@@ -33,20 +48,58 @@ type User struct {
 	// Hash of the password, as `openssl passwd -6` or mkpasswd prints it. Never
 	// the password itself.
 	Passwd Secret `yaml:"passwd"`
+	// Another name of passwd. (cloud-init tells the two apart for users that are
+	// there already; here every user is made anew at each boot.)
+	HashedPasswd Secret `yaml:"hashed_passwd"`
+	// The password itself, at most 72 bytes. The machine keeps its hash only; the
+	// file holds it for everybody who can read the file, so passwd is better.
+	PlainTextPasswd Secret `yaml:"plain_text_passwd"`
 	// Whether logging in with the password is forbidden. The default is true, as
-	// in cloud-init: set it to false for passwd to work.
+	// in cloud-init: set it to false for the password to work.
 	LockPasswd *bool `yaml:"lock_passwd"`
-	// Number of the user, from 1000 to 59999. Without one a free number is
-	// chosen once and kept.
+	// Day from which on the user can't log in, as YYYY-MM-DD.
+	ExpireDate Date `yaml:"expiredate"`
+	// Days after which an expired password locks the account. No password expires
+	// here by itself.
+	Inactive *Days `yaml:"inactive"`
+	// Number of the user, from 1000 to 59999, or from 500 to 799 for a system
+	// user. Without one a free number is chosen once and kept.
 	UID *int `yaml:"uid"`
 	// SSH public keys of the user, one an item.
 	SSHAuthorizedKeys []AuthorizedKey `yaml:"ssh_authorized_keys"`
+	// Where to fetch further SSH public keys of the user from, as in the
+	// top-level key of that name.
+	SSHImportID ImportIDs `yaml:"ssh_import_id"`
+}
+
+// Password is the password's hash or text, whichever key it was given with.
+// Both are empty when there is none, or when it is locked.
+func (u *User) Password() (hash, text Secret) {
+	if u.LockPasswd == nil || *u.LockPasswd {
+		return "", ""
+	}
+	if u.HashedPasswd != "" {
+		return u.HashedPasswd, ""
+	}
+	return u.Passwd, u.PlainTextPasswd
 }
 
 // PasswordLocked says whether the user has no password to log in with.
 func (u *User) PasswordLocked() bool {
-	return u.Passwd == "" || u.LockPasswd == nil || *u.LockPasswd
+	hash, text := u.Password()
+	return hash == "" && text == ""
 }
+
+// Home is the user's home, or the default one.
+func (u *User) Home() string {
+	if u.HomeDir == "" {
+		return "/home/" + u.Name
+	}
+	return u.HomeDir
+}
+
+// MakeHome says whether the home is to be made.
+func (u *User) MakeHome() bool { return !u.System && !u.NoCreateHome }
 
 // LoginShell is the user's shell, or the default one.
 func (u *User) LoginShell() string {
@@ -100,10 +153,8 @@ func (u *User) check(s scope) {
 		s.problem(s.at("gecos"), "must not contain a colon or a line break", "")
 	}
 	for i, g := range u.Groups {
-		if !userName.MatchString(g) {
-			s.problem(s.item("groups", i), quote(g)+" is not a group name", "")
-		} else if g == "root" || g == "shadow" || g == "disk" || g == "kmem" {
-			s.problem(s.item("groups", i), "group "+quote(g)+" is as good as being root without being asked", "use sudo")
+		if message, hint := groupProblem(g); message != "" {
+			s.problem(s.item("groups", i), message, hint)
 		}
 	}
 	if u.Shell != "" {
@@ -115,12 +166,7 @@ func (u *User) check(s scope) {
 	for i, rule := range u.Sudo {
 		checkSudo(s, s.item("sudo", i), rule)
 	}
-	if u.Passwd != "" && !passwordHash.MatchString(u.Passwd.Reveal()) {
-		s.problem(s.at("passwd"), "is not a password hash", "`openssl passwd -6` makes one; never put the password itself here")
-	}
-	if u.UID != nil && (*u.UID < MinUID || *u.UID > MaxUID) {
-		s.problem(s.at("uid"), "must be between 1000 and 59999", "leave it out to get a free one")
-	}
+	u.checkAccount(s)
 }
 
 func (*User) unsupported(key string) (message, hint string) {

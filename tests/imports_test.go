@@ -47,6 +47,29 @@ var bans = []ban{
 		reason: "data flows one way, source to config to apply to role: a source hands bytes over and cannot act on them",
 	},
 	{
+		folder:  "daemon/userdata",
+		imports: []string{"./daemon", "net/http", "os/exec", "os"},
+		except:  []string{"daemon/userdata", "_test.go"},
+		reason:  "what a stranger wrote is taken apart without touching anything: who fetches for it is the caller's choice",
+	},
+	{
+		folder:  "daemon/k3os",
+		imports: []string{"./daemon", "os", "os/exec"},
+		except:  []string{"_test.go"},
+		reason:  "a migration turns one text into another, on any machine",
+	},
+	{
+		folder:  "daemon",
+		imports: []string{"./daemon/source/sourcetest"},
+		except:  []string{"_test.go"},
+		reason:  "the clouds' fake metadata servers are for tests: a machine must not be able to serve them",
+	},
+	{
+		folder:  "daemon/source/sourcetest",
+		imports: []string{"./"},
+		reason:  "a fake that shares code with what it tests shares its mistakes",
+	},
+	{
 		folder:  "daemon/config",
 		imports: []string{"./daemon/apply", "./daemon/boot", "./daemon/control", "./daemon/node", "./daemon/unit"},
 		reason:  "data flows one way: loading a configuration must not be able to change the machine",
@@ -55,7 +78,13 @@ var bans = []ban{
 		folder: "daemon/apply",
 		imports: []string{"./daemon/boot", "./daemon/control", "./daemon/node", "./daemon/join", "./daemon/supervisor",
 			"./daemon/unit", "k8s.io"},
-		reason: "data flows one way: applying happens before the network and knows nothing of clusters",
+		reason: "data flows one way: applying happens before there is a role and knows nothing of clusters",
+	},
+	{
+		folder:  "daemon/network",
+		imports: []string{"./daemon", "k8s.io"},
+		except:  []string{"daemon/network"},
+		reason:  "rendering a network is a function of its definition: what is written where, and when, is for apply to say",
 	},
 	{
 		folder:  "daemon/control",

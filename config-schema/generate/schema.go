@@ -47,16 +47,63 @@ type builder struct {
 
 // special are the types with ways of their own to be written.
 var special = map[reflect.Type]node{
-	reflect.TypeFor[configschema.CommaList](): oneOrMore(),
-	reflect.TypeFor[configschema.ArgList]():   oneOrMore(),
-	reflect.TypeFor[configschema.Sudo]():      {"anyOf": append(oneOrMore()["anyOf"].([]node), node{"const": false})},
-	reflect.TypeFor[configschema.Mode]():      {"type": []string{"string", "integer"}, "pattern": "^(0o)?[0-7]{1,4}$"},
-	reflect.TypeFor[configschema.Secret]():    {"type": "string", "minLength": 1},
-	reflect.TypeFor[configschema.Sysctls]():   {"type": "object", "additionalProperties": node{"type": []string{"string", "number", "boolean"}}},
+	reflect.TypeFor[configschema.CommaList]():       oneOrMore(),
+	reflect.TypeFor[configschema.ArgList]():         oneOrMore(),
+	reflect.TypeFor[configschema.ImportIDs]():       oneOrMore(),
+	reflect.TypeFor[configschema.PostFields]():      oneOrMore(),
+	reflect.TypeFor[configschema.PasswordList]():    oneOrMore(),
+	reflect.TypeFor[configschema.Sudo]():            {"anyOf": append(oneOrMore()["anyOf"].([]node), node{"const": false})},
+	reflect.TypeFor[configschema.Mode]():            {"type": []string{"string", "integer"}, "pattern": "^(0o)?[0-7]{1,4}$"},
+	reflect.TypeFor[configschema.Secret]():          secret(),
+	reflect.TypeFor[configschema.Environment]():     {"type": "object", "additionalProperties": secret()},
+	reflect.TypeFor[configschema.Sysctls]():         {"type": "object", "additionalProperties": node{"type": []string{"string", "number", "boolean"}}},
+	reflect.TypeFor[configschema.Command]():         command(),
+	reflect.TypeFor[configschema.Condition]():       {"anyOf": append(command()["anyOf"].([]node), node{"type": "boolean"})},
+	reflect.TypeFor[configschema.Groups]():          groups(),
+	reflect.TypeFor[configschema.Date]():            {"type": "string", "format": "date"},
+	reflect.TypeFor[configschema.Days]():            {"type": []string{"string", "integer"}, "pattern": "^[0-9]{1,5}$"},
+	reflect.TypeFor[configschema.Delay]():           {"type": []string{"string", "integer"}, "pattern": "^(now|[+]?[0-9]{1,6})$"},
+	reflect.TypeFor[configschema.Size]():            {"type": []string{"string", "integer"}, "pattern": "^(auto|[0-9_]+[kKmMgGtT]?(i?[bB])?)$"},
+	reflect.TypeFor[configschema.SyncWait]():        {"type": []string{"boolean", "integer"}, "minimum": 0},
+	reflect.TypeFor[configschema.KeepName]():        {"const": false},
+	reflect.TypeFor[configschema.ManageHosts]():     {"enum": []any{true, false, "localhost", "template"}},
+	reflect.TypeFor[configschema.GrowMode]():        {"enum": []string{"auto", "growpart"}},
+	reflect.TypeFor[configschema.ResizeRootFS]():    {"enum": []any{true, "noblock"}},
+	reflect.TypeFor[configschema.PartitionNumber](): {"anyOf": []node{{"type": []string{"integer", "string"}}, {"const": "none"}}},
+	reflect.TypeFor[configschema.Layout]():          {"anyOf": []node{{"type": "boolean"}, {"type": "array"}}},
+	reflect.TypeFor[configschema.Mount]():           {"type": "array", "minItems": 2, "maxItems": 6},
+	reflect.TypeFor[configschema.Patterns]():        oneOrMore(),
+	reflect.TypeFor[configschema.DomainUse]():       {"enum": []any{true, false, "route"}},
+	reflect.TypeFor[configschema.Milliseconds]():    span(),
+	reflect.TypeFor[configschema.Seconds]():         span(),
+	reflect.TypeFor[configschema.PortNumbers]():     {"type": "object", "additionalProperties": node{"type": "integer"}},
+}
+
+// secret is a value, or where to read it.
+func secret() node {
+	reference := func(key string) node {
+		return node{"type": "object", "additionalProperties": false, "required": []string{key},
+			"properties": node{key: node{"type": "string"}}}
+	}
+	return node{"anyOf": []node{{"type": "string", "minLength": 1}, reference("file"), reference("credential")}}
+}
+
+func command() node {
+	words := node{"type": "array", "minItems": 1, "items": node{"type": []string{"string", "number", "boolean"}}}
+	return node{"anyOf": []node{{"type": "string", "minLength": 1}, words}}
+}
+
+func groups() node {
+	members := node{"type": "object", "additionalProperties": node{"anyOf": []node{{"type": "string"}, {"type": "array"}, {"type": "null"}}}}
+	return node{"anyOf": []node{{"type": "string"}, members, {"type": "array", "items": node{"anyOf": []node{{"type": "string"}, members}}}}}
 }
 
 func oneOrMore() node {
 	return node{"anyOf": []node{{"type": "string"}, {"type": "array", "items": node{"type": "string"}}}}
+}
+
+func span() node {
+	return node{"type": []string{"integer", "string"}, "pattern": "^[0-9]+ *(ms|s|m|min|h)?$"}
 }
 
 // typeOf returns the schema of a type. The values of an enum belong to the
@@ -93,9 +140,22 @@ func (b *builder) typeOf(t reflect.Type, enum []string) (node, error) {
 		if t.Elem() == reflect.TypeFor[configschema.User]() {
 			items = node{"anyOf": []node{{"const": "default"}, items}}
 		}
+		if isNamed(t) {
+			return node{"type": "object", "additionalProperties": items}, nil
+		}
 		return node{"type": "array", "items": items}, nil
+	case reflect.Map:
+		values, err := b.typeOf(t.Elem(), nil)
+		if err != nil {
+			return nil, err
+		}
+		return node{"type": "object", "additionalProperties": values}, nil
 	case reflect.Struct:
-		return b.object(t)
+		definition, err := b.object(t)
+		if t == reflect.TypeFor[configschema.PrivateKey]() {
+			definition = node{"anyOf": []node{special[reflect.TypeFor[configschema.Secret]()], definition}}
+		}
+		return definition, err
 	}
 	return nil, fmt.Errorf("no schema for type %s", t)
 }
@@ -107,8 +167,7 @@ func (b *builder) object(t reflect.Type) (node, error) {
 		return reference, nil
 	}
 	properties, required := node{}, []string{}
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for _, field := range fieldsOf(t) {
 		var enum []string
 		if values := field.Tag.Get("enum"); values != "" {
 			enum = strings.Split(values, ",")
@@ -117,7 +176,7 @@ func (b *builder) object(t reflect.Type) (node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s.%s: %w", t.Name(), field.Name, err)
 		}
-		description := b.comments[t.Name()+"."+field.Name]
+		description := b.comments[field.owner+"."+field.Name]
 		if description == "" {
 			return nil, fmt.Errorf("%s.%s has no comment", t.Name(), field.Name)
 		}
@@ -130,10 +189,36 @@ func (b *builder) object(t reflect.Type) (node, error) {
 	definition := node{
 		"type": "object", "additionalProperties": false, "properties": properties,
 		"description": b.comments[t.Name()],
+		// A key with + appends to what earlier layers have.
+		"patternProperties": node{`^.+\+$`: node{"type": []string{"array", "string"}}},
 	}
 	if len(required) > 0 {
 		definition["required"] = required
 	}
 	b.defs[t.Name()] = definition
 	return reference, nil
+}
+
+// isNamed says whether a list is written as a mapping whose keys are names.
+func isNamed(t reflect.Type) bool { return strings.HasPrefix(t.Name(), "Named[") }
+
+// field is one of a struct, or of one that it takes in.
+type field struct {
+	reflect.StructField
+	owner string
+}
+
+func fieldsOf(t reflect.Type) []field {
+	var list []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		switch f.Tag.Get("yaml") {
+		case "-":
+		case ",inline":
+			list = append(list, fieldsOf(f.Type)...)
+		default:
+			list = append(list, field{f, t.Name()})
+		}
+	}
+	return list
 }

@@ -21,6 +21,30 @@ func TestSchemaIsFresh(t *testing.T) {
 	}
 }
 
+func TestReferencePageIsFresh(t *testing.T) {
+	want, err := reference("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "../../docs/reference/cloud-config.md"
+	got, err := os.ReadFile(name)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s is stale (%v): run go generate ./config-schema", name, err)
+	}
+}
+
+func TestSplitDefault(t *testing.T) {
+	for _, test := range []struct{ comment, text, fallback string }{
+		{"Name of the node. The default is the hostname.", "Name of the node.", "the hostname"},
+		{"File. The default is /etc/a.yaml. It is one.", "File. It is one.", "/etc/a.yaml"},
+		{"Nothing.", "Nothing.", ""},
+	} {
+		if text, fallback := splitDefault(test.comment); text != test.text || fallback != test.fallback {
+			t.Errorf("%q: got %q, %q", test.comment, text, fallback)
+		}
+	}
+}
+
 // TestReferences: every reference has its definition, and every definition is
 // strict.
 func TestReferences(t *testing.T) {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apply makes a machine what its cloud-config says: name, users, files,
-// keys, kernel modules and settings. It runs at each boot, on an image whose
+// Package apply makes a machine what its cloud-config says: name, network, users,
+// files, keys, kernel modules and settings. It runs at each boot, on an image whose
 // /etc is new each time, so that what has left the configuration has left the
 // machine.
+//
+// Most of it happens before the network. What needs that, or a Ready node, is in
+// lists of its own, and the node doesn't depend on it.
 //
 // Every stage may be interrupted and run again, replaces files as a whole, and
 // leaves alone what is already right. The configuration is valid: stages don't
@@ -16,6 +19,7 @@ import (
 	"path/filepath"
 
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/network"
 )
 
 // Machine is what the stages change.
@@ -24,12 +28,14 @@ type Machine struct {
 	Root string
 	// System does what files can't.
 	System System
-	Log    *slog.Logger
+	// Networkd takes up the network definition.
+	Networkd network.Networkd
+	Log      *slog.Logger
 }
 
 // NewMachine returns the machine this process runs on.
 func NewMachine(log *slog.Logger) *Machine {
-	return &Machine{Root: "/", System: kernel{}, Log: log}
+	return &Machine{Root: "/", System: kernel{}, Networkd: network.Systemd{}, Log: log}
 }
 
 // path returns the place of a path of the machine.
@@ -41,17 +47,56 @@ type Stage struct {
 	Run  func(ctx context.Context, m *Machine, loaded *config.Loaded) error
 }
 
-// Stages returns the stages in their order: users own files, files configure
-// modules, and modules bring settings with them.
+// Stages returns the stages in their order: commands of the user's prepare what
+// is to come, homes and files may be on extra disks, users own files, files
+// configure modules, and modules bring settings with them.
 func Stages() []Stage {
 	return []Stage{
 		{"hostname", hostname},
+		{"environment", environment},
+		{"network", defineNetwork},
 		{"host keys", hostKeys},
+		{"bootcmd", bootCommands},
+		{"disks", disks},
+		{"file systems", filesystems},
+		{"swap file", swapFile},
+		{"mounts", mounts},
 		{"users", users},
 		{"ssh keys", sshKeys},
 		{"files", files},
+		{"ca certificates", caCerts},
+		{"timezone", timezone},
+		{"ntp", ntp},
+		{"registries", registries},
 		{"modules", modules},
 		{"sysctls", sysctls},
 		{"deferred files", deferredFiles},
+	}
+}
+
+// InterimStages are for a configuration of which only the network is known so
+// far. They run again with the whole.
+func InterimStages() []Stage {
+	return []Stage{{"network", defineInterim}}
+}
+
+// LateStages need the network. They run beside the start of Kubernetes, which
+// must not wait for a host that doesn't answer, nor for a command that doesn't
+// end. What fails of them is for the log: those after it run all the same.
+func LateStages() []Stage {
+	return []Stage{
+		{"ssh_import_id", importKeys},
+		{"scripts", scripts},
+		{"runcmd", runCommands},
+	}
+}
+
+// ReadyStages come last in a boot: the node is Ready, and the late stages have
+// ended.
+func ReadyStages() []Stage {
+	return []Stage{
+		{"phone_home", phoneHome},
+		{"final_message", finalMessage},
+		{"power_state", powerState},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -13,18 +14,34 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/source"
 )
 
 // fakeSystem remembers what it was asked, and lets a test refuse it.
 type fakeSystem struct {
+	root     string
 	hostname string
 	modules  []string
 	owners   map[string]ownership // by file name, the last one counts
-	refuse   map[string]error     // by module, or "sudoers"
+	refuse   map[string]error     // by module, program or command, or "sudoers"
 	after    int                  // writes until the power is cut; negative for never
+
+	ran       []string          // programs with their arguments
+	executed  []string          // commands of the user's
+	scripts   []string          // what was in the files they ran
+	command   func() error      // what running one does
+	commanded []string          // the environment of the last
+	blkid     map[string]string // what is on a device
+	announced string
+	now       time.Time
+	slept     time.Duration
+	onSleep   func()
 }
 
 var errPowerCut = errors.New("power cut")
@@ -49,21 +66,128 @@ func (s *fakeSystem) Chown(file *os.File, uid, gid int) error {
 	return nil
 }
 
-// image is what the image has below its root.
-var image = map[string]string{
-	"etc/passwd":                   "root:x:0:0:root:/root:/bin/bash\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-	"etc/shadow":                   "root:*:20000:0:99999:7:::\nsshd:!:20000::::::\n",
-	"etc/group":                    "root:x:0:\nadm:x:4:syslog\nsudo:x:27:\nnogroup:x:65534:\n",
-	"etc/gshadow":                  "root:*::\nadm:*::syslog\nsudo:*::\n",
-	"etc/hosts":                    "127.0.0.1 localhost\n::1 localhost\n",
-	"etc/skel/.profile":            "# profile\n",
-	"proc/sys/vm/max_map_count":    "65530\n",
-	"proc/sys/net/conf/a.b/filter": "0\n",
+// exitCode is the error of a program.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+func (e exitCode) ExitCode() int { return int(e) }
+
+func (s *fakeSystem) Run(_ context.Context, program string, args ...string) (string, error) {
+	line := strings.ReplaceAll(strings.Join(append([]string{filepath.Base(program)}, args...), " "), s.root, "")
+	if s.after == 0 {
+		return "", errPowerCut
+	}
+	if err := s.refuse[line]; err != nil {
+		return "", err
+	}
+	device := ""
+	if len(args) > 0 {
+		device = strings.TrimPrefix(args[len(args)-1], s.root)
+	}
+	if filepath.Base(program) != "blkid" {
+		s.ran = append(s.ran, line)
+	}
+	switch filepath.Base(program) {
+	case "blkid":
+		if text, ok := s.blkid[device]; ok {
+			return text, nil
+		}
+		return "", fmt.Errorf("blkid: %w", exitCode(2))
+	case "mkswap":
+		if strings.HasPrefix(device, "/var/") {
+			file, err := os.OpenFile(args[len(args)-1], os.O_WRONLY, 0)
+			if err != nil {
+				return "", err
+			}
+			_, err = file.WriteAt([]byte("SWAPSPACE2"), 4086)
+			return "", errors.Join(err, file.Close())
+		}
+		s.blkid[device] = "TYPE=swap\n"
+	case "systemd-repart":
+		s.blkid[device] = "DEVNAME=x\nPTTYPE=gpt\n"
+	case "mkfs.ext4":
+		s.blkid[device] = "TYPE=ext4\nLABEL=" + args[len(args)-2] + "\n"
+	}
+	return "", nil
 }
 
-func newMachine(t *testing.T) (*Machine, *fakeSystem) {
+func (s *fakeSystem) Execute(_ context.Context, command, environment []string, line func(string)) error {
+	text := strings.Join(command, " ")
+	if file, ours := strings.CutPrefix(text, s.root); ours {
+		script, err := os.ReadFile(text)
+		if err != nil {
+			return err
+		}
+		text, s.scripts = file, append(s.scripts, string(script))
+	}
+	s.executed, s.commanded = append(s.executed, text), environment
+	line("output of " + text)
+	if s.command != nil {
+		return s.command()
+	}
+	return s.refuse[text]
+}
+
+func (s *fakeSystem) Announce(text string) error { s.announced += text; return nil }
+func (s *fakeSystem) Now() time.Time             { return s.now }
+func (s *fakeSystem) SetClock(t time.Time) error { s.now = t; return nil }
+
+func (s *fakeSystem) Sleep(ctx context.Context, d time.Duration) error {
+	s.now, s.slept = s.now.Add(d), s.slept+d
+	if s.onSleep != nil {
+		s.onSleep()
+	}
+	return ctx.Err()
+}
+
+// image is what the image has below its root, and the kernel shows there.
+var image = map[string]string{
+	"etc/passwd":                                     "root:x:0:0:root:/root:/bin/bash\nsshd:x:101:65534::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+	"etc/shadow":                                     "root:*:20000:0:99999:7:::\nsshd:!:20000::::::\n",
+	"etc/group":                                      "root:x:0:\nadm:x:4:syslog\nsudo:x:27:\nnogroup:x:65534:\n",
+	"etc/gshadow":                                    "root:*::\nadm:*::syslog\nsudo:*::\n",
+	"etc/hosts":                                      "127.0.0.1 localhost\n::1 localhost\n",
+	"etc/skel/.profile":                              "# profile\n",
+	"etc/machine-id":                                 "0123456789abcdef0123456789abcdef\n",
+	"etc/ssl/certs/ca-certificates.crt":              imageCert,
+	"etc/ssl/certs/1234abcd.0":                       imageCert,
+	"usr/share/zoneinfo/Etc/UTC":                     "UTC",
+	"usr/share/zoneinfo/Europe/Oslo":                 "CET",
+	"proc/sys/vm/max_map_count":                      "65530\n",
+	"proc/sys/net/conf/a.b/filter":                   "0\n",
+	"proc/self/mountinfo":                            "29 1 254:0 / / ro - erofs /dev/mapper/root ro\n30 29 8:3 / /var rw - ext4 /dev/sda3 rw\n31 29 0:5 / /run rw - tmpfs tmpfs rw\n",
+	"proc/meminfo":                                   "MemTotal:        16384 kB\n",
+	"proc/swaps":                                     "Filename Type Size Used Priority\n",
+	"proc/uptime":                                    "12.34 40.00\n",
+	"sys/devices/pci/sda/size":                       "1",
+	"sys/devices/pci/sda/sda2/partition":             "2",
+	"sys/devices/pci/sda/sda3/partition":             "3",
+	"sys/devices/virtual/dm-0/slaves/sda2/partition": "2",
+	"sys/devices/pci/vdb/size":                       "1",
+	"sys/devices/pci/vdb/vdb1/partition":             "1",
+	"dev/sda":                                        "", "dev/sda3": "", "dev/vdb": "", "dev/vdb1": "",
+}
+
+// links are those of the image and the kernel.
+var links = map[string]string{
+	"sys/class/block/sda":               "../../devices/pci/sda",
+	"sys/class/block/sda2":              "../../devices/pci/sda/sda2",
+	"sys/class/block/sda3":              "../../devices/pci/sda/sda3",
+	"sys/class/block/dm-0":              "../../devices/virtual/dm-0",
+	"sys/class/block/vdb":               "../../devices/pci/vdb",
+	"sys/class/block/vdb1":              "../../devices/pci/vdb/vdb1",
+	"sys/dev/block/254:0":               "../../devices/virtual/dm-0",
+	"sys/dev/block/8:3":                 "../../devices/pci/sda/sda3",
+	"dev/disk/by-partlabel/skerry-data": "../../sda3",
+	"dev/disk/by-label/data":            "../../vdb1",
+	"mnt":                               "var/mnt",
+}
+
+const imageCert = "-----BEGIN CERTIFICATE-----\nimage\n-----END CERTIFICATE-----\n"
+
+// start lays out what a boot begins with.
+func start(t *testing.T, root string) {
 	t.Helper()
-	root := t.TempDir()
 	for name, content := range image {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -73,25 +197,71 @@ func newMachine(t *testing.T) (*Machine, *fakeSystem) {
 			t.Fatal(err)
 		}
 	}
-	system := &fakeSystem{owners: map[string]ownership{}, refuse: map[string]error{}, after: -1}
-	return &Machine{Root: root, System: system, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, system
-}
-
-// reboot gives the machine the image's /etc again; /state, /var and /home stay.
-func reboot(t *testing.T, m *Machine) {
-	t.Helper()
-	if err := os.RemoveAll(m.path("/etc")); err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range image {
-		path := m.path(name)
+	for name, target := range links {
+		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		if err := os.Symlink(target, path); err != nil && !errors.Is(err, fs.ErrExist) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.MkdirAll(filepath.Join(root, "var/mnt"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inMemory returns a folder for the test. The stages wait for the disk at every
+// write, and a disk that others are using makes minutes of that.
+func inMemory(t *testing.T) string {
+	t.Helper()
+	const memory = "/dev/shm"
+	var memoryFS unix.Statfs_t
+	if err := unix.Statfs(memory, &memoryFS); err != nil || memoryFS.Type != unix.TMPFS_MAGIC {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "skerry-apply-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func newMachine(t *testing.T) (*Machine, *fakeSystem) {
+	t.Helper()
+	root := inMemory(t)
+	start(t, root)
+	system := &fakeSystem{root: root, owners: map[string]ownership{}, refuse: map[string]error{}, after: -1,
+		blkid: map[string]string{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	return &Machine{Root: root, System: system, Networkd: &fakeNetworkd{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, system
+}
+
+// reboot gives the machine the image's /etc again, and an empty /run; /state,
+// /var and /home stay, and so does what /etc has of STATE.
+func reboot(t *testing.T, m *Machine) {
+	t.Helper()
+	kept := filepath.Join(m.Root, "kept")
+	err := os.Rename(m.path("/etc/rancher"), kept)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{"/etc", "/run"} {
+		if err := os.RemoveAll(m.path(gone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, m.Root)
+	if err == nil {
+		if err := os.Rename(kept, m.path("/etc/rancher")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.System.(*fakeSystem).ran = nil
 }
 
 func parse(t *testing.T, text string) *config.Loaded {
@@ -100,7 +270,8 @@ func parse(t *testing.T, text string) *config.Loaded {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	loaded := &config.Loaded{Config: parsed}
+	loaded := &config.Loaded{Config: parsed, Network: parsed.Skerry.Network,
+		Document: &source.Document{Source: "test", InstanceID: "i-1"}, Layers: &config.Layers{}}
 	if loaded.Hostname, loaded.FQDN = parsed.Name(); loaded.Hostname == "" {
 		loaded.Hostname, loaded.FQDN = "a", "a"
 	}
@@ -150,6 +321,23 @@ skerry:
   modules: [wireguard, bonding mode=4 miimon=100]
   sysctls: {vm.max_map_count: 262144, net.conf.a/b.filter: true}
 `
+	// more are the keys that everything has no room for.
+	more = `
+users: [{name: ops, ssh_import_id: [gh:ops]}]
+skerry:
+  environment: {HTTPS_PROXY: "http://u:hunter2@proxy:3128", A: b}
+  registries:
+    mirrors: {docker.io: {endpoint: "https://mirror:5000"}}
+    configs: {"mirror:5000": {auth: {username: u, password: hunter2}}}
+groups: [{team: [ops]}, empty]
+bootcmd: [echo one]
+timezone: Europe/Oslo
+ntp: {servers: [ntp.example.org], pools: [pool.example.org]}
+disk_setup: {/dev/vdb: {layout: true}}
+fs_setup: [{device: /dev/vdb, partition: 1, label: data}]
+mounts: [[LABEL=data, /mnt/data, ext4], [/dev/vdc, /mnt/none]]
+swap: {size: 2M}
+`
 )
 
 func TestEverything(t *testing.T) {
@@ -198,28 +386,45 @@ func TestEverything(t *testing.T) {
 
 // TestAgainChangesNothing applies twice in one boot.
 func TestAgainChangesNothing(t *testing.T) {
-	m, _ := newMachine(t)
-	mustApply(t, m, everything)
-	before := snapshot(t, m.Root)
-	mustApply(t, m, everything)
-	compare(t, before, snapshot(t, m.Root))
+	for text, want := range map[string]string{
+		everything: "",
+		more:       "systemctl start var-mnt-data.mount\nsystemctl start var-swapfile.swap",
+	} {
+		m, system := newMachine(t)
+		mustApply(t, m, text)
+		before := snapshot(t, m.Root)
+		system.ran = nil
+		mustApply(t, m, text)
+		if got := strings.Join(system.ran, "\n"); got != want {
+			t.Errorf("the second time ran\n%s", got)
+		}
+		compare(t, before, snapshot(t, m.Root))
+	}
 }
 
 // TestReboot: what is kept is the same, what is rendered is rendered again.
 func TestReboot(t *testing.T) {
-	m, _ := newMachine(t)
-	mustApply(t, m, everything)
-	before := snapshot(t, m.Root)
-	reboot(t, m)
-	mustApply(t, m, everything)
-	compare(t, before, snapshot(t, m.Root))
+	for _, text := range []string{everything, more} {
+		m, _ := newMachine(t)
+		mustApply(t, m, text)
+		before := snapshot(t, m.Root)
+		reboot(t, m)
+		mustApply(t, m, text)
+		compare(t, before, snapshot(t, m.Root))
+	}
 }
 
 // TestPowerCut cuts the power at every write in turn. Afterwards the machine
 // boots, and is what it would have been without.
 func TestPowerCut(t *testing.T) {
+	for name, text := range map[string]string{"everything": everything, "more": more} {
+		t.Run(name, func(t *testing.T) { cutEverywhere(t, text) })
+	}
+}
+
+func cutEverywhere(t *testing.T, text string) {
 	reference, _ := newMachine(t)
-	mustApply(t, reference, everything)
+	mustApply(t, reference, text)
 	want := snapshot(t, reference.Root)
 	for cut := 0; ; cut++ {
 		if cut > 100 {
@@ -227,7 +432,7 @@ func TestPowerCut(t *testing.T) {
 		}
 		m, system := newMachine(t)
 		system.after = cut
-		err := applyAll(t, m, parse(t, everything))
+		err := applyAll(t, m, parse(t, text))
 		if err == nil {
 			break
 		}
@@ -236,7 +441,7 @@ func TestPowerCut(t *testing.T) {
 		}
 		system.after = -1
 		reboot(t, m)
-		mustApply(t, m, everything)
+		mustApply(t, m, text)
 		got := snapshot(t, m.Root)
 		for name := range got {
 			// Each machine has keys of its own.

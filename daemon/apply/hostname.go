@@ -28,12 +28,14 @@ func hostname(_ context.Context, m *Machine, loaded *config.Loaded) error {
 	if err := m.write(hostnameFile, []byte(loaded.Hostname+"\n"), 0o644, byRoot); err != nil {
 		return err
 	}
-	hosts, err := os.ReadFile(m.path(hostsFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read %s: %w", hostsFile, err)
-	}
-	if err := m.write(hostsFile, renderHosts(hosts, loaded.Hostname, loaded.FQDN), 0o644, byRoot); err != nil {
-		return err
+	if !loaded.Config.ManageEtcHosts.Off() {
+		hosts, err := os.ReadFile(m.path(hostsFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("read %s: %w", hostsFile, err)
+		}
+		if err := m.write(hostsFile, renderHosts(hosts, loaded.Hostname, loaded.FQDN), 0o644, byRoot); err != nil {
+			return err
+		}
 	}
 	if err := m.System.SetHostname(loaded.Hostname); err != nil {
 		return fmt.Errorf("set hostname %s: %w", loaded.Hostname, err)

@@ -80,7 +80,11 @@ func (n *numbers) assign(list []configschema.User) error {
 		if _, known := n.Users[user.Name]; known {
 			continue
 		}
-		number, err := n.free()
+		low, high := configschema.MinUID, configschema.MaxUID
+		if user.System {
+			low, high = configschema.MinSystemUID, configschema.MaxSystemUID
+		}
+		number, err := n.free(low, high)
 		if err != nil {
 			return fmt.Errorf("user %s: %w", user.Name, err)
 		}
@@ -94,7 +98,7 @@ func (n *numbers) group(name string) (int, error) {
 	if number, known := n.Groups[name]; known {
 		return number, nil
 	}
-	number, err := n.free()
+	number, err := n.free(configschema.MinUID, configschema.MaxUID)
 	if err != nil {
 		return 0, fmt.Errorf("group %s: %w", name, err)
 	}
@@ -102,7 +106,7 @@ func (n *numbers) group(name string) (int, error) {
 	return number, nil
 }
 
-func (n *numbers) free() (int, error) {
+func (n *numbers) free(low, high int) (int, error) {
 	taken := map[int]bool{}
 	for number := range maps.Values(n.Users) {
 		taken[number] = true
@@ -110,7 +114,7 @@ func (n *numbers) free() (int, error) {
 	for number := range maps.Values(n.Groups) {
 		taken[number] = true
 	}
-	for number := configschema.MinUID; number <= configschema.MaxUID; number++ {
+	for number := low; number <= high; number++ {
 		if !taken[number] {
 			return number, nil
 		}

@@ -27,16 +27,26 @@ func sshKeys(_ context.Context, m *Machine, loaded *config.Loaded) error {
 	if err := os.MkdirAll(m.path(authorizedKeysDir), 0o755); err != nil {
 		return fmt.Errorf("authorized keys: %w", err)
 	}
+	if err := m.sweepImported(loaded); err != nil {
+		return err
+	}
 	current := map[string]bool{}
 	for _, user := range loaded.Config.AllUsers() {
-		if len(user.SSHAuthorizedKeys) == 0 {
-			continue
-		}
-		current[user.Name] = true
 		var keys strings.Builder
 		for _, key := range user.SSHAuthorizedKeys {
 			keys.WriteString(string(key) + "\n")
 		}
+		for _, id := range user.SSHImportID {
+			imported, err := m.imported(id)
+			if err != nil {
+				return err
+			}
+			keys.WriteString(imported)
+		}
+		if keys.Len() == 0 {
+			continue
+		}
+		current[user.Name] = true
 		// sshd reads the file as the user: everybody may.
 		if err := m.write(authorizedKeysDir+"/"+user.Name, []byte(keys.String()), 0o644, byRoot); err != nil {
 			return err

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,11 +17,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/config"
 )
 
-const (
-	sudoersFile = "/etc/sudoers.d/90-skerry-users"
-	homes       = "/home"
-	skeleton    = "/etc/skel"
-)
+const sudoersFile = "/etc/sudoers.d/90-skerry-users"
 
 // users renders the tables of users and groups from those of the image and the
 // configuration. It needs no useradd: what isn't in the configuration any more
@@ -36,7 +31,7 @@ func users(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 	if err := given.assign(list); err != nil {
 		return err
 	}
-	tables, err := m.renderTables(list, given)
+	tables, err := m.renderTables(loaded, list, given)
 	if err != nil {
 		return err
 	}
@@ -45,13 +40,16 @@ func users(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 	if err := m.writeNumbers(given); err != nil {
 		return err
 	}
-	for _, t := range tables {
+	for _, t := range []*table{tables.group, tables.gshadow, tables.passwd, tables.shadow} {
 		if err := m.write(t.file, t.bytes(), t.mode(), m.tableOwner(t.file)); err != nil {
 			return err
 		}
 	}
 	for i := range list {
-		if err := m.home(list[i].Name, given.Users[list[i].Name]); err != nil {
+		if !list[i].MakeHome() {
+			continue
+		}
+		if err := m.home(&list[i], tables.owner(list[i].Name)); err != nil {
 			return err
 		}
 	}
@@ -76,143 +74,141 @@ func (m *Machine) tableOwner(file string) ownership {
 	return byRoot
 }
 
-func (m *Machine) renderTables(list []configschema.User, given *numbers) ([]*table, error) {
-	tables := map[string]*table{}
-	for _, file := range []string{passwdFile, shadowFile, groupFile, gshadowFile} {
-		t, err := m.readTable(file)
+// accounts are the four tables.
+type accounts struct{ passwd, shadow, group, gshadow *table }
+
+func (m *Machine) readAccounts() (*accounts, error) {
+	a := &accounts{}
+	for file, t := range map[string]**table{passwdFile: &a.passwd, shadowFile: &a.shadow, groupFile: &a.group, gshadowFile: &a.gshadow} {
+		read, err := m.readTable(file)
 		if err != nil {
 			return nil, err
 		}
-		tables[file] = t
+		*t = read
 	}
-	passwd, shadow, group, gshadow := tables[passwdFile], tables[shadowFile], tables[groupFile], tables[gshadowFile]
+	return a, nil
+}
 
-	// Back to the image's, where this boot has been here before.
-	ever := given.names()
+// renderTables adds the users and groups of the configuration to those of the
+// image.
+func (m *Machine) renderTables(loaded *config.Loaded, list []configschema.User, given *numbers) (*accounts, error) {
+	a, err := m.readAccounts()
+	if err != nil {
+		return nil, err
+	}
+	passwords, err := m.passwordFields(loaded, list, a.shadow)
+	if err != nil {
+		return nil, err
+	}
+	a.dropOurs(given.names())
+	for i := range list {
+		user := &list[i]
+		if a.passwd.row(user.Name) != nil || a.group.row(user.Name) != nil {
+			return nil, fmt.Errorf("user %s: the image has a user or group of that name: choose another", user.Name)
+		}
+		a.shadow.add(shadowRow(user, passwords[user.Name])...)
+		if ownGroup(user) {
+			a.group.add(user.Name, "x", strconv.Itoa(given.Users[user.Name]), "")
+			a.gshadow.add(user.Name, "!", "", "")
+		}
+	}
+	for _, g := range loaded.Config.Groups {
+		if err := a.join(given, g.Name, g.Members...); err != nil {
+			return nil, err
+		}
+	}
+	for i := range list {
+		user := &list[i]
+		number := strconv.Itoa(given.Users[user.Name])
+		primary := number
+		if !ownGroup(user) {
+			if err := a.join(given, user.PrimaryGroup); err != nil {
+				return nil, err
+			}
+			primary = a.group.row(user.PrimaryGroup)[2]
+		}
+		a.passwd.add(user.Name, "x", number, primary, user.Gecos, user.Home(), user.LoginShell())
+		for _, name := range user.Groups {
+			if err := a.join(given, name, user.Name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return a, nil
+}
+
+// dropOurs takes the tables back to the image's, where this boot has been here
+// before.
+func (a *accounts) dropOurs(ever []string) {
 	ours := func(name string) bool { return slices.Contains(ever, name) }
-	var oursOfGroups []string
-	for _, t := range []*table{passwd, group} {
+	var dropped []string
+	for _, t := range []*table{a.passwd, a.group} {
 		t.drop(func(row []string) bool {
 			if !isOurs(row) {
 				return false
 			}
-			oursOfGroups = append(oursOfGroups, row[0])
+			dropped = append(dropped, row[0])
 			return true
 		})
 	}
-	stale := func(row []string) bool { return ours(row[0]) || slices.Contains(oursOfGroups, row[0]) }
-	shadow.drop(stale)
-	gshadow.drop(stale)
-	group.leave(ours)
-	gshadow.leave(ours)
+	stale := func(row []string) bool { return ours(row[0]) || slices.Contains(dropped, row[0]) }
+	a.shadow.drop(stale)
+	a.gshadow.drop(stale)
+	a.group.leave(ours)
+	a.gshadow.leave(ours)
+}
 
-	for _, user := range list {
-		if passwd.row(user.Name) != nil || group.row(user.Name) != nil {
-			return nil, fmt.Errorf("user %s: the image has a user or group of that name: choose another", user.Name)
+// join makes users members of a group, and the group where there is none.
+func (a *accounts) join(given *numbers, group string, users ...string) error {
+	if a.group.row(group) == nil {
+		number, err := given.group(group)
+		if err != nil {
+			return err
 		}
-		number := strconv.Itoa(given.Users[user.Name])
-		passwd.add(user.Name, "x", number, number, user.Gecos, homes+"/"+user.Name, user.LoginShell())
-		shadow.add(user.Name, passwordField(&user), "", "0", "99999", "7", "", "", "")
-		group.add(user.Name, "x", number, "")
-		gshadow.add(user.Name, "!", "", "")
+		a.group.add(group, "x", strconv.Itoa(number), "")
+		a.gshadow.add(group, "!", "", "")
 	}
-	for _, user := range list {
-		for _, name := range user.Groups {
-			if group.row(name) == nil {
-				number, err := given.group(name)
-				if err != nil {
-					return nil, err
-				}
-				group.add(name, "x", strconv.Itoa(number), "")
-				gshadow.add(name, "!", "", "")
-			}
-			group.join(name, user.Name)
-			gshadow.join(name, user.Name)
-		}
+	for _, user := range users {
+		a.group.join(group, user)
+		a.gshadow.join(group, user)
 	}
-	return []*table{group, gshadow, passwd, shadow}, nil
+	return nil
+}
+
+// owner is who the files of a user belong to. The rows are rendered: their
+// numbers are numbers.
+func (a *accounts) owner(user string) ownership {
+	row := a.passwd.row(user)
+	uid, _ := strconv.Atoi(row[2])
+	gid, _ := strconv.Atoi(row[3])
+	return ownership{uid, gid}
+}
+
+func ownGroup(user *configschema.User) bool {
+	return user.PrimaryGroup == "" || user.PrimaryGroup == user.Name
+}
+
+// shadowRow is a user's row of shadow(5).
+func shadowRow(user *configschema.User, password string) []string {
+	inactive, expires := "", ""
+	if user.Inactive != nil {
+		inactive = strconv.Itoa(int(*user.Inactive))
+	}
+	if user.ExpireDate != "" {
+		expires = strconv.Itoa(user.ExpireDate.Days())
+	}
+	return []string{user.Name, password, "", "0", "99999", "7", inactive, expires, ""}
 }
 
 // isOurs says whether a row of passwd or group is of the configuration, by its
-// number: the image has none in that range.
+// number: the image has none in those ranges.
 func isOurs(row []string) bool {
 	if len(row) < 3 {
 		return false
 	}
 	number, err := strconv.Atoi(row[2])
-	return err == nil && number >= configschema.MinUID && number <= configschema.MaxUID
-}
-
-// passwordField is the second column of shadow(5). Without a password it is an
-// asterisk, which no password matches, and not an exclamation mark, which sshd
-// takes for a locked account whose keys don't count either.
-func passwordField(user *configschema.User) string {
-	if user.PasswordLocked() {
-		return "*"
-	}
-	return user.Passwd.Reveal()
-}
-
-// home makes a user's home, whole or not at all, from the image's skeleton.
-func (m *Machine) home(name string, number int) error {
-	home := homes + "/" + name
-	owner := ownership{number, number}
-	if _, err := os.Lstat(m.path(home)); err == nil {
-		return m.own(home, owner)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("home of %s: %w", name, err)
-	}
-	partial := homes + "/." + name + ".new" // no user has a dot in its name
-	if err := os.RemoveAll(m.path(partial)); err != nil {
-		return fmt.Errorf("home of %s: %w", name, err)
-	}
-	if err := m.makeParents(partial); err != nil {
-		return err
-	}
-	if err := os.Mkdir(m.path(partial), 0o700); err != nil {
-		return fmt.Errorf("home of %s: %w", name, err)
-	}
-	entries, err := os.ReadDir(m.path(skeleton))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("home of %s: %w", name, err)
-	}
-	for _, entry := range entries {
-		if !entry.Type().IsRegular() {
-			continue
-		}
-		data, err := os.ReadFile(m.path(filepath.Join(skeleton, entry.Name())))
-		if err != nil {
-			return fmt.Errorf("home of %s: %w", name, err)
-		}
-		if err := m.write(filepath.Join(partial, entry.Name()), data, 0o644, owner); err != nil {
-			return err
-		}
-	}
-	if err := m.own(partial, owner); err != nil {
-		return err
-	}
-	if err := os.Rename(m.path(partial), m.path(home)); err != nil {
-		return fmt.Errorf("home of %s: %w", name, err)
-	}
-	return nil
-}
-
-// own gives a folder to a user. What is in it is the user's own affair.
-func (m *Machine) own(name string, owner ownership) error {
-	dir, err := os.OpenFile(m.path(name), os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if info, err := dir.Stat(); err == nil {
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok && (ownership{int(stat.Uid), int(stat.Gid)}) == owner {
-			return nil
-		}
-	}
-	if err := m.System.Chown(dir, owner.uid, owner.gid); err != nil {
-		return fmt.Errorf("give %s to its user: %w", name, err)
-	}
-	return nil
+	return err == nil && (number >= configschema.MinUID && number <= configschema.MaxUID ||
+		number >= configschema.MinSystemUID && number <= configschema.MaxSystemUID)
 }
 
 // sudoers renders who may use sudo. One line that sudo can't read would disable

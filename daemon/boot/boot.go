@@ -9,7 +9,6 @@ package boot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,7 +22,6 @@ import (
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/identity"
-	"github.com/skerry-os/skerry/daemon/nodeaddr"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/source"
@@ -44,13 +42,26 @@ const watchInterval = 10 * time.Second
 type Boot struct {
 	Units    unit.Manager
 	Notifier *notify.Notifier
-	Sources  []source.Source
-	Machine  *apply.Machine
+	// Sources says where the cloud-config can be.
+	Sources func() (*source.Set, error)
+	// Around is what the configuration is made of beside that.
+	Around  config.Surroundings
+	Machine *apply.Machine
+	// StateDir is where the machine's identity is kept.
+	StateDir string
+	// Reboot asks for a reboot and returns: this process is ended by it.
+	Reboot func(ctx context.Context) error
 	// StatusSocket is where `skerry status` is answered.
 	StatusSocket string
-	Log          *slog.Logger
+	// ConfigFile is where `skerry config show` reads what the configuration is
+	// made of. Empty for nowhere.
+	ConfigFile string
+	Log        *slog.Logger
 
 	sequence *phase.Sequence
+	loader   *config.Loader
+	// Instead of the constants, in tests.
+	addressLimit, fetchPause time.Duration
 
 	mu       sync.Mutex
 	loaded   *config.Loaded
@@ -60,6 +71,7 @@ type Boot struct {
 	address  net.IP
 	started  []string // units
 	ready    bool
+	late     chan struct{} // closed when the late stages have ended
 }
 
 // Run boots the machine and stays until ctx ends. A boot that fails stays too:
@@ -68,6 +80,7 @@ func (b *Boot) Run(ctx context.Context) error {
 	b.sequence = phase.NewSequence(b.Log,
 		phase.Phase{Name: "early", Run: b.early},
 		phase.Phase{Name: "network", Run: b.network},
+		phase.Phase{Name: "clock", Run: b.clock},
 		phase.Phase{Name: "role", Run: b.chooseRole},
 		phase.Phase{Name: "cluster", Run: b.cluster},
 	)
@@ -90,6 +103,7 @@ func (b *Boot) Run(ctx context.Context) error {
 		if err := b.Notifier.Ready(); err != nil {
 			return err
 		}
+		go b.afterReady(ctx)
 	}
 	select {
 	case <-ctx.Done():
@@ -97,49 +111,6 @@ func (b *Boot) Run(ctx context.Context) error {
 	case err := <-serving:
 		return err
 	}
-}
-
-// early brings the machine to what the cloud-config says, without the network.
-func (b *Boot) early(ctx context.Context) error {
-	loaded, err := config.Load(ctx, b.Log, b.Sources...)
-	var problems configschema.Problems
-	if errors.As(err, &problems) {
-		b.mu.Lock()
-		b.problems = problems
-		b.mu.Unlock()
-		for _, line := range config.Console(problems) {
-			b.Log.Error(line)
-		}
-		return fmt.Errorf("the cloud-config has %d problem(s); nothing of it was applied and Kubernetes was not started", len(problems))
-	}
-	if err != nil {
-		return err
-	}
-	b.mu.Lock()
-	b.loaded = loaded
-	b.mu.Unlock()
-	b.Log.Info("cloud-config is valid", "source", loaded.Document.Source, "instance-id", loaded.Document.InstanceID)
-	for _, stage := range apply.Stages() {
-		started := time.Now()
-		if err := stage.Run(ctx, b.Machine, loaded); err != nil {
-			return fmt.Errorf("apply %s: %w", stage.Name, err)
-		}
-		b.Log.Debug("applied "+stage.Name, "took", time.Since(started))
-	}
-	return nil
-}
-
-// network waits until this machine has an address.
-func (b *Boot) network(ctx context.Context) error {
-	address, err := nodeaddr.Wait(ctx, b.loaded.Config.Skerry.Cluster, b.Log)
-	if err != nil {
-		return err
-	}
-	b.mu.Lock()
-	b.address = address
-	b.mu.Unlock()
-	b.Log.Info("network is up", "address", address)
-	return nil
 }
 
 // chooseRole decides between server and agent, writes down what their

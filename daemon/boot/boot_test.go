@@ -30,6 +30,13 @@ func (m medium) Fetch(context.Context) (*source.Document, error) {
 	return &source.Document{Source: "test", Name: "test", UserData: []byte(m.userData), InstanceID: "i-1"}, nil
 }
 
+// media are the sources of a machine without a network.
+func media(t *testing.T, local ...source.Source) func() (*source.Set, error) {
+	t.Helper()
+	kept := &source.State{Dir: t.TempDir()}
+	return func() (*source.Set, error) { return &source.Set{Local: local, Kept: kept}, nil }
+}
+
 // noUnits is a systemd that must not be asked to start anything.
 type noUnits struct{ t *testing.T }
 
@@ -62,6 +69,7 @@ func TestBootThatFailsSaysWhy(t *testing.T) {
 	b := &Boot{
 		Units:        noUnits{t},
 		Notifier:     notifier,
+		Sources:      media(t),
 		StatusSocket: filepath.Join(t.TempDir(), "status.sock"),
 		Log:          slog.New(slog.NewTextHandler(&console, nil)),
 	}
@@ -110,7 +118,7 @@ func TestInvalidConfigStartsNothing(t *testing.T) {
 	b := &Boot{
 		Units:        noUnits{t},
 		Notifier:     notifier,
-		Sources:      []source.Source{medium{"#cloud-config\nhostname: a\nskerry:\n  cluster:\n    tokn: x\n"}},
+		Sources:      media(t, medium{"#cloud-config\nhostname: a\nskerry:\n  cluster:\n    tokn: x\n"}),
 		StatusSocket: filepath.Join(t.TempDir(), "status.sock"),
 		Log:          slog.New(slog.NewTextHandler(&console, nil)),
 	}

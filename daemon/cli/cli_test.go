@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,6 +40,27 @@ func TestExitCodes(t *testing.T) {
 		code, _, stderr := run(tt.args...)
 		if code != tt.code || !strings.Contains(stderr, tt.says) {
 			t.Errorf("skerry %s: exit code %d, %q; want %d, %q", strings.Join(tt.args, " "), code, stderr, tt.code, tt.says)
+		}
+	}
+}
+
+// TestValidateByName: each file is checked as what its name says.
+func TestValidateByName(t *testing.T) {
+	dir := t.TempDir()
+	for name, test := range map[string]struct{ text, says string }{
+		"server.yaml":       {"#cloud-config\nhostname: a\n", ""},
+		"other.yaml":        {"version: 2\n", "the first line must be #cloud-config"},
+		"network-config":    {"version: 2\nethernets: {eth0: {dhcp5: true}}\n", `ethernets.eth0.dhcp5: unknown key (did you mean "dhcp4"?)`},
+		"network_data.json": {`{"links": [{"id": "a"}]}`, "links[0]: the key \"ethernet_mac_address\" is missing"},
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, stdout, stderr := run("config", "validate", file)
+		valid := code == ExitOK && stdout == file+": valid\n"
+		if valid != (test.says == "") || !strings.Contains(stderr, test.says) {
+			t.Errorf("%s: exit code %d, %q, %q; want %q", name, code, stdout, stderr, test.says)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -11,9 +12,12 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/boot"
+	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
+	"github.com/skerry-os/skerry/daemon/unit"
 )
 
 func daemonCommand() *cobra.Command {
@@ -38,9 +42,13 @@ systemd.`,
 			b := &boot.Boot{
 				Units:        units,
 				Notifier:     notifier,
-				Sources:      source.Default(log),
+				Sources:      func() (*source.Set, error) { return source.Default(log) },
+				Around:       config.Here(log),
 				Machine:      apply.NewMachine(log),
+				StateDir:     identity.StateDir,
+				Reboot:       func(ctx context.Context) error { return unit.Reboot(ctx, units) },
 				StatusSocket: status.Socket,
+				ConfigFile:   config.RunningFile,
 				Log:          log,
 			}
 			return failed(b.Run(cmd.Context()))

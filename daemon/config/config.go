@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package config turns what the sources have into the configuration of this
-// boot: the first document there is, parsed strictly, or every problem of it.
+// boot: the first document there is, merged with the other layers and parsed
+// strictly, or every problem of it. Media are asked first, then the network, and
+// the kept copy stands in for both.
 //
 // There is no half of a configuration: a document with one problem configures
 // nothing, and doesn't fall back to an older one either, for a machine that
@@ -9,10 +11,8 @@
 package config
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
+	"slices"
 	"strings"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -20,70 +20,24 @@ import (
 	"github.com/skerry-os/skerry/daemon/source"
 )
 
-// ErrNone says that no source has a configuration.
-var ErrNone = errors.New("no cloud-config was found: attach a volume labelled cidata with a file named user-data, and boot again")
-
 // Loaded is the valid configuration of this boot.
 type Loaded struct {
 	Document *source.Document
 	Config   *configschema.Config
+	// Layers are what the configuration was made of; Merged knows where each of
+	// its values is from.
+	Layers *Layers
+	Merged *configschema.Merged
+	// Network is what the cloud-config or else the source says of the network;
+	// nil when neither does.
+	Network *configschema.Network
 	// Hostname is one label, never empty. FQDN is the same where there is no
 	// domain.
 	Hostname, FQDN string
-}
-
-// Load asks the sources in order, and parses the first document. It returns
-// configschema.Problems when that is not valid, and ErrNone when there is none.
-// A valid document is given to the source that keeps a copy.
-func Load(ctx context.Context, log *slog.Logger, sources ...source.Source) (*Loaded, error) {
-	return load(ctx, log, identity.MachineIDFile, sources)
-}
-
-func load(ctx context.Context, log *slog.Logger, machineIDFile string, sources []source.Source) (*Loaded, error) {
-	document, err := fetch(ctx, sources)
-	if err != nil {
-		return nil, err
-	}
-	// The name in messages is the file's: people look for a file to correct.
-	parsed, problems := configschema.Parse("user-data", document.UserData)
-	if len(problems) > 0 {
-		log.Error("the cloud-config is not valid", "source", document.Name, "problems", len(problems))
-		return nil, problems
-	}
-	loaded := &Loaded{Document: document, Config: parsed}
-	if err := loaded.name(machineIDFile); err != nil {
-		return nil, err
-	}
-	keep(log, document, sources)
-	return loaded, nil
-}
-
-func fetch(ctx context.Context, sources []source.Source) (*source.Document, error) {
-	for _, s := range sources {
-		document, err := s.Fetch(ctx)
-		if errors.Is(err, source.ErrAbsent) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("load the cloud-config from %s: %w", s.Name(), err)
-		}
-		return document, nil
-	}
-	return nil, ErrNone
-}
-
-// keep lets the boot go on without a copy: the machine has its configuration
-// now, and only boots without the medium are at stake.
-func keep(log *slog.Logger, document *source.Document, sources []source.Source) {
-	for _, s := range sources {
-		keeper, ok := s.(source.Keeper)
-		if !ok || document.Source == s.Name() {
-			continue
-		}
-		if err := keeper.Keep(document); err != nil {
-			log.Warn("the cloud-config could not be kept for boots without its medium", "error", err)
-		}
-	}
+	// InstanceID is for which machine a medium or cloud says the configuration
+	// is. It is empty where none does, and where only the kept copy says so: that
+	// was copied with the disk.
+	InstanceID string
 }
 
 // name decides the machine's name: what the user wrote, what the meta-data
@@ -135,9 +89,20 @@ func Console(problems configschema.Problems) []string {
 		"Nothing of it was applied, and Kubernetes was not started.",
 		"Correct the file (the numbers are line and column), write it to its",
 		"medium, and reboot. To check it beforehand, on any machine:",
-		"  skerry config validate user-data",
+		"  skerry config validate "+strings.Join(fileNames(problems), " "),
 		rule,
 	)
+}
+
+// fileNames are the files that have problems, in their order.
+func fileNames(problems configschema.Problems) []string {
+	var names []string
+	for _, p := range problems {
+		if !slices.Contains(names, p.File) {
+			names = append(names, p.File)
+		}
+	}
+	return names
 }
 
 func count(n int, noun string) string {

@@ -32,13 +32,22 @@ func user(text string) medium {
 	return medium{document: &source.Document{Source: "medium", Name: "the medium", UserData: []byte(text)}}
 }
 
-func machineID(t *testing.T) string {
+// loader asks media only, and then the copy in a folder of its own.
+func loader(t *testing.T, local ...source.Source) *Loader {
+	t.Helper()
+	return &Loader{
+		Sources: &source.Set{Local: local, Kept: &source.State{Dir: t.TempDir()}}, Around: machineID(t), Log: quiet,
+	}
+}
+
+// machineID returns the surroundings of a machine that has nothing else.
+func machineID(t *testing.T) Surroundings {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "machine-id")
 	if err := os.WriteFile(path, []byte("0123456789abcdef0123456789abcdef\n"), 0o444); err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return Surroundings{MachineID: path}
 }
 
 func TestHostname(t *testing.T) {
@@ -52,7 +61,7 @@ func TestHostname(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m := user("#cloud-config\n" + test.userData)
 			m.document.LocalHostname = test.local
-			loaded, err := load(t.Context(), quiet, machineID(t), []source.Source{m})
+			loaded, err := loader(t, m).Local(t.Context())
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Fatalf("got %v", err)
@@ -85,7 +94,7 @@ func TestLoadOrder(t *testing.T) {
 		{name: "invalid stops", sources: []source.Source{user("#cloud-config\nhostnme: a\n"), user("#cloud-config\n")}, err: `user-data:2:1: hostnme: unknown key (did you mean "hostname"?)`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			loaded, err := load(t.Context(), quiet, machineID(t), test.sources)
+			loaded, err := loader(t, test.sources...).Local(t.Context())
 			switch {
 			case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)):
 				t.Errorf("got %v, want %q", err, test.err)
@@ -101,29 +110,30 @@ func TestLoadOrder(t *testing.T) {
 // TestKeep: what was valid boots the machine again without its medium, and what
 // was not valid doesn't replace it.
 func TestKeep(t *testing.T) {
-	state := &source.State{Dir: t.TempDir()}
-	id := machineID(t)
-	if _, err := load(t.Context(), quiet, id, []source.Source{user("#cloud-config\nhostname: a\n"), state}); err != nil {
+	l := loader(t, user("#cloud-config\nhostname: a\n"))
+	if _, err := l.Local(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	l.Sources.Local = []source.Source{user("#cloud-config\nhostname: [\n")}
 	var problems configschema.Problems
-	_, err := load(t.Context(), quiet, id, []source.Source{user("#cloud-config\nhostname: [\n"), state})
-	if !errors.As(err, &problems) {
+	if _, err := l.Local(t.Context()); !errors.As(err, &problems) {
 		t.Fatalf("got %v, want problems", err)
 	}
-	loaded, err := load(t.Context(), quiet, id, []source.Source{medium{err: source.ErrAbsent}, state})
+	l.Sources.Local = []source.Source{medium{err: source.ErrAbsent}}
+	loaded, err := l.Local(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if loaded.Hostname != "a" || loaded.Document.Source != "state" {
-		t.Errorf("got %q from %s", loaded.Hostname, loaded.Document.Source)
+	if loaded.Hostname != "a" || loaded.Document.Source != "state" || loaded.InstanceID != "" {
+		t.Errorf("got %q from %s, instance %q", loaded.Hostname, loaded.Document.Source, loaded.InstanceID)
 	}
 }
 
 // TestKeepFails: a full STATE doesn't stop a machine that has a configuration.
 func TestKeepFails(t *testing.T) {
-	state := &source.State{Dir: filepath.Join(t.TempDir(), "missing")}
-	if _, err := load(t.Context(), quiet, machineID(t), []source.Source{user("#cloud-config\n"), state}); err != nil {
+	l := loader(t, user("#cloud-config\n"))
+	l.Sources.Kept = &source.State{Dir: filepath.Join(t.TempDir(), "missing")}
+	if _, err := l.Local(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -135,6 +145,14 @@ func TestConsole(t *testing.T) {
 	if !strings.Contains(text, `user-data:12:3: skerry.cluster.tokn: unknown key?[2J (did you mean "token"?)`) {
 		t.Errorf("the problem is not there as it should be:\n%s", text)
 	}
+	if !strings.Contains(text, "skerry config validate user-data\n") {
+		t.Errorf("how to check it is not there:\n%s", text)
+	}
+	problems = append(problems, configschema.Problem{File: "network-config", Line: 1, Column: 1, Message: "x"})
+	if text := strings.Join(Console(problems), "\n"); !strings.Contains(text, "skerry config validate user-data network-config\n") {
+		t.Errorf("how to check both is not there:\n%s", text)
+	}
+	problems = problems[:1]
 	for range 30 {
 		problems = append(problems, problems[0])
 	}

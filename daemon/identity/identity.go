@@ -3,7 +3,8 @@
 // Package identity holds what makes this machine itself: its machine-id, and
 // the password and id its node shows to the cluster. Each is made once, kept on
 // the STATE partition, and never made again while it is there: a machine that
-// invents a new one is a stranger to its cluster.
+// invents a new one is a stranger to its cluster. Only a disk that turns out to
+// be the copy of another machine's loses it.
 //
 // The package knows files only, and imports nothing of Skerry: the initrd uses
 // it too.

@@ -80,6 +80,25 @@ func Wait(ctx context.Context, c configschema.Cluster, log *slog.Logger) (net.IP
 	}
 }
 
+// WaitAny waits until the machine has an address of either family that reaches
+// beyond its link, but no longer than the limit: what is asked for next may be
+// on the link.
+func WaitAny(ctx context.Context, limit time.Duration, log *slog.Logger) error {
+	started := time.Now()
+	for first(addresses, false) == nil && first(addresses, true) == nil {
+		if time.Since(started) >= limit {
+			log.Warn("no interface has an address yet; going on without", "waited", limit)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pollInterval):
+		}
+	}
+	return nil
+}
+
 // prefersIPv6 reports whether the cluster's first family is IPv6: by its
 // networks on a server, by the address of its server on an agent.
 func prefersIPv6(c configschema.Cluster) bool {

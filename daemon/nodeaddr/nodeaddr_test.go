@@ -3,6 +3,7 @@
 package nodeaddr
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -76,5 +77,27 @@ func TestWaitOnAnIsolatedNetwork(t *testing.T) {
 	}
 	if waited := time.Since(started); waited < routeGrace {
 		t.Errorf("waited %v only: the default route may be a moment behind the address", waited)
+	}
+}
+
+func TestWaitAny(t *testing.T) {
+	old := addresses
+	defer func() { addresses = old }()
+	for name, test := range map[string]struct {
+		ip     string
+		warned bool
+	}{
+		"IPv4": {ip: "192.0.2.1"}, "IPv6": {ip: "2001:db8::1"}, "link-local only": {ip: "fe80::1", warned: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addresses = func() []net.IP { return []net.IP{net.ParseIP(test.ip)} }
+			var log bytes.Buffer
+			if err := WaitAny(t.Context(), time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+				t.Fatal(err)
+			}
+			if warned := log.Len() > 0; warned != test.warned {
+				t.Errorf("said %q", log.String())
+			}
+		})
 	}
 }

@@ -28,23 +28,25 @@ func volume(t *testing.T, label string, files map[string]string) *NoCloud {
 	if files != nil {
 		write(t, filepath.Join(labels, label), "")
 	}
-	return &NoCloud{
+	return &NoCloud{Volumes: &Volumes{
 		Labels: labels, Queue: filepath.Join(dir, "queue"), Run: filepath.Join(dir, "run"), Settle: 10 * time.Second,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Mount: func(_, mountpoint string) (func() error, error) {
+		Mount: func(_, mountpoint string, _ ...string) (func() error, error) {
 			for name, content := range files {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(mountpoint, name)), 0o755); err != nil {
+					return nil, err
+				}
 				write(t, filepath.Join(mountpoint, name), content)
 			}
 			return func() error {
-				for name := range files {
-					if err := os.Remove(filepath.Join(mountpoint, name)); err != nil {
-						return err
-					}
+				entries, err := os.ReadDir(mountpoint)
+				for _, entry := range entries {
+					err = errors.Join(err, os.RemoveAll(filepath.Join(mountpoint, entry.Name())))
 				}
-				return nil
+				return err
 			}, nil
 		},
-	}
+	}}
 }
 
 func TestNoCloud(t *testing.T) {
@@ -82,7 +84,7 @@ func TestNoCloud(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Fatalf("got %v, want an error with %q", err, test.err)
 				}
-				if left, _ := os.ReadDir(n.Run); len(left) > 0 {
+				if left, _ := os.ReadDir(n.Volumes.Run); len(left) > 0 {
 					t.Errorf("left behind: %v", left)
 				}
 				return
@@ -94,7 +96,7 @@ func TestNoCloud(t *testing.T) {
 				got.LocalHostname != test.want.LocalHostname || !bytes.Equal(got.NetworkConfig, test.want.NetworkConfig) {
 				t.Errorf("got %+v", got)
 			}
-			if left, _ := os.ReadDir(n.Run); len(left) > 0 {
+			if left, _ := os.ReadDir(n.Volumes.Run); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 		})
@@ -104,11 +106,11 @@ func TestNoCloud(t *testing.T) {
 // TestNoCloudWaitsForUdev: the volume's name comes after the queue has begun.
 func TestNoCloudWaitsForUdev(t *testing.T) {
 	n := volume(t, "cidata", map[string]string{"user-data": "#cloud-config\n"})
-	label := filepath.Join(n.Labels, "cidata")
+	label := filepath.Join(n.Volumes.Labels, "cidata")
 	if err := os.Remove(label); err != nil {
 		t.Fatal(err)
 	}
-	write(t, n.Queue, "")
+	write(t, n.Volumes.Queue, "")
 	time.AfterFunc(150*time.Millisecond, func() { _ = os.WriteFile(label, nil, 0o600) })
 	if _, err := n.Fetch(t.Context()); err != nil {
 		t.Fatal(err)
@@ -118,11 +120,11 @@ func TestNoCloudWaitsForUdev(t *testing.T) {
 // TestNoCloudLingers: the volume's device comes after udev has been idle.
 func TestNoCloudLingers(t *testing.T) {
 	n := volume(t, "cidata", map[string]string{"user-data": "#cloud-config\n"})
-	label := filepath.Join(n.Labels, "cidata")
+	label := filepath.Join(n.Volumes.Labels, "cidata")
 	if err := os.Remove(label); err != nil {
 		t.Fatal(err)
 	}
-	n.Linger = 5 * time.Second
+	n.Volumes.Linger = 5 * time.Second
 	time.AfterFunc(150*time.Millisecond, func() { _ = os.WriteFile(label, nil, 0o600) })
 	if _, err := n.Fetch(t.Context()); err != nil {
 		t.Fatal(err)
@@ -131,7 +133,7 @@ func TestNoCloudLingers(t *testing.T) {
 
 func TestNoCloudIsCancelled(t *testing.T) {
 	n := volume(t, "", nil)
-	n.Linger = 5 * time.Second
+	n.Volumes.Linger = 5 * time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := n.Fetch(ctx); !errors.Is(err, context.Canceled) {
@@ -141,8 +143,8 @@ func TestNoCloudIsCancelled(t *testing.T) {
 
 func TestNoCloudGivesUp(t *testing.T) {
 	n := volume(t, "", nil)
-	write(t, n.Queue, "")
-	n.Settle = 120 * time.Millisecond
+	write(t, n.Volumes.Queue, "")
+	n.Volumes.Settle = 120 * time.Millisecond
 	if _, err := n.Fetch(t.Context()); !errors.Is(err, ErrAbsent) {
 		t.Errorf("got %v", err)
 	}
@@ -153,7 +155,7 @@ func TestUnmountable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "not-a-volume")
 	write(t, file, "nothing")
 	n := volume(t, "cidata", map[string]string{"user-data": "x"})
-	n.Mount = func(_, dir string) (func() error, error) { return mountVolume(file, dir) }
+	n.Volumes.Mount = func(_, dir string, types ...string) (func() error, error) { return mountVolume(file, dir, types...) }
 	_, err := n.Fetch(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "as iso9660") || !strings.Contains(err.Error(), "as vfat") {
 		t.Errorf("got %v, want an error for each file system", err)

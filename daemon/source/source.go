@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package source finds the cloud-config of a machine: on local media, or the
-// copy kept from an earlier boot. It delivers what it finds as it is; whether
-// it is right is for others to judge.
+// Package source finds the cloud-config of a machine: on local media, at its
+// cloud, or in the copy kept from an earlier boot. It delivers what it finds as
+// it is; whether it is right is for others to judge.
 //
 // A source never writes to the medium it reads, never trusts its size, and says
 // ErrAbsent when there is nothing for it to read, so that the next one is asked.
+// Of the clouds exactly one is asked, or none: which one, a table says, by what
+// the firmware calls the machine. None is ever probed.
 package source
 
 import (
@@ -15,8 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"time"
 )
 
 // ErrAbsent says that a source has nothing for this machine.
@@ -27,13 +27,41 @@ type Document struct {
 	// Source is the kind of source, such as "nocloud"; Name says which one, such
 	// as the device and its label.
 	Source, Name string
-	// UserData is the cloud-config, unpacked when it was compressed.
+	// UserData is the cloud-config, unpacked when it was compressed. It is nil
+	// when the source knows this machine, but was given no cloud-config for it.
 	UserData []byte
-	// MetaData and NetworkConfig are nil when the source has none.
-	MetaData, NetworkConfig []byte
-	// InstanceID and LocalHostname come from the meta-data; both may be empty.
-	InstanceID, LocalHostname string
+	// MetaData is a meta-data file as NoCloud has it, or nil. Sources that have
+	// another format make one of what they know, so that the kept copy knows it
+	// too.
+	MetaData []byte
+	// NetworkConfig is nil when the source has none. NetworkConfigKind says how
+	// it is written.
+	NetworkConfig     []byte
+	NetworkConfigKind NetworkConfigKind
+	// VendorData is what the operator of the cloud adds. It is kept for a person
+	// to look at, and never applied: the cloud-config alone says what is true.
+	VendorData []byte
+	// InstanceID says for which machine the document was made: with another one,
+	// this is a copy of a machine, and needs an identity of its own. May be empty.
+	InstanceID string
+	// LocalHostname is the name of the machine where the cloud-config has none.
+	// May be empty.
+	LocalHostname string
+	// PublicKeys are the SSH keys that a cloud was given for this machine, as in
+	// an authorized_keys file. They are meant for the default user.
+	PublicKeys []string
 }
+
+// NetworkConfigKind is the format of a network definition. The values are names
+// of files on STATE.
+type NetworkConfigKind string
+
+const (
+	// CloudInitNetwork is cloud-init's network-config, version 1 or 2.
+	CloudInitNetwork NetworkConfigKind = networkConfigFile
+	// OpenStackNetwork is the network_data.json of OpenStack.
+	OpenStackNetwork NetworkConfigKind = networkDataFile
+)
 
 // Source is a place where a cloud-config can be.
 type Source interface {
@@ -50,62 +78,73 @@ type Keeper interface {
 	Keep(document *Document) error
 }
 
-// Default returns the sources of a machine in the order they are asked: the
-// medium first, so that a changed one takes effect, and then the kept copy.
-func Default(log *slog.Logger) []Source {
-	medium, kept := NewNoCloud(log), NewState()
-	if !kept.exists() {
-		medium.Linger = firstBootLinger
-	}
-	return []Source{medium, kept}
-}
-
-// firstBootLinger is how long a machine that has never had a configuration
-// looks for one.
-const firstBootLinger = 10 * time.Second
-
 // Sizes in bytes. What is larger is refused before it fills the memory.
 const (
 	maxUserData      = 8 << 20
 	maxMetaData      = 1 << 20
 	maxNetworkConfig = 1 << 20
+	maxVendorData    = 1 << 20
 )
 
-// files of a document: the names are cloud-init's, on media and in the copy.
+// files of a document: the names are cloud-init's, on media and in the copy,
+// but for OpenStack's network_data.json.
 const (
 	userDataFile      = "user-data"
 	metaDataFile      = "meta-data"
 	networkConfigFile = "network-config"
+	networkDataFile   = "network_data.json"
+	vendorDataFile    = "vendor-data"
 )
 
-// newDocument completes a document from the three files. A nil file is one that
-// is not there.
-func newDocument(kind, name string, userData, metaData, networkConfig []byte) (*Document, error) {
-	userData, err := inflate(userData)
+// fileLimits has every file of a document.
+var fileLimits = map[string]int64{
+	userDataFile: maxUserData, metaDataFile: maxMetaData, networkConfigFile: maxNetworkConfig,
+	networkDataFile: maxNetworkConfig, vendorDataFile: maxVendorData,
+}
+
+// newDocument completes a document from its files. A nil file is one that is
+// not there.
+func newDocument(kind, name string, files map[string][]byte) (*Document, error) {
+	userData, err := inflate(files[userDataFile])
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s of %s: %w", userDataFile, name, err)
 	}
-	d := &Document{Source: kind, Name: name, UserData: userData, MetaData: metaData, NetworkConfig: networkConfig}
-	meta, err := parseMetaData(metaData)
+	d := &Document{
+		Source: kind, Name: name, UserData: userData, MetaData: files[metaDataFile], VendorData: files[vendorDataFile],
+	}
+	for _, kind := range []NetworkConfigKind{OpenStackNetwork, CloudInitNetwork} {
+		if data := files[string(kind)]; data != nil {
+			d.NetworkConfig, d.NetworkConfigKind = data, kind
+		}
+	}
+	meta, err := parseMetaData(d.MetaData)
 	if err != nil {
 		return nil, fmt.Errorf("read %s of %s: %w", metaDataFile, name, err)
 	}
-	d.InstanceID, d.LocalHostname = meta.InstanceID, meta.LocalHostname
+	d.InstanceID, d.LocalHostname, d.PublicKeys = string(meta.InstanceID), meta.LocalHostname, meta.PublicKeys
 	return d, nil
 }
+
+var gzipMagic = []byte{0x1f, 0x8b}
 
 // inflate unpacks gzip, which clouds with a limit on the size of user-data make
 // people use.
 func inflate(data []byte) ([]byte, error) {
-	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+	if !bytes.HasPrefix(data, gzipMagic) {
 		return data, nil
 	}
+	return unpack(data, maxUserData)
+}
+
+func unpack(data []byte, limit int64) ([]byte, error) {
 	reader, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
-	return readLimited(reader, maxUserData)
+	return readLimited(reader, limit)
 }
+
+var errLimit = errors.New("is larger than")
 
 func readLimited(reader io.Reader, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(reader, limit+1))
@@ -113,7 +152,7 @@ func readLimited(reader io.Reader, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("is larger than %d MiB", limit>>20)
+		return nil, fmt.Errorf("%w %d MiB", errLimit, limit>>20)
 	}
 	return data, nil
 }

@@ -4,14 +4,17 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -59,7 +62,7 @@ func (s *State) Fetch(context.Context) (*Document, error) {
 	if files[userDataFile] == nil {
 		return nil, ErrAbsent
 	}
-	return newDocument("state", "the copy in "+dir, files[userDataFile], files[metaDataFile], files[networkConfigFile])
+	return newDocument("state", "the copy in "+dir, files)
 }
 
 func (s *State) exists() bool {
@@ -69,9 +72,7 @@ func (s *State) exists() bool {
 
 func (s *State) read() (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for name, limit := range map[string]int64{
-		userDataFile: maxUserData, metaDataFile: maxMetaData, networkConfigFile: maxNetworkConfig,
-	} {
+	for name, limit := range fileLimits {
 		data, err := readFile(filepath.Join(s.Dir, stateLink), name, limit)
 		if err != nil {
 			return nil, err
@@ -83,7 +84,10 @@ func (s *State) read() (map[string][]byte, error) {
 
 // Keep replaces the copy. Nothing is written when it is the same.
 func (s *State) Keep(d *Document) error {
-	files := map[string][]byte{userDataFile: d.UserData, metaDataFile: d.MetaData, networkConfigFile: d.NetworkConfig}
+	files := map[string][]byte{userDataFile: d.UserData, metaDataFile: d.MetaData, vendorDataFile: d.VendorData}
+	if d.NetworkConfig != nil {
+		files[string(cmp.Or(d.NetworkConfigKind, CloudInitNetwork))] = d.NetworkConfig
+	}
 	if kept, err := s.read(); err == nil && same(kept, files) {
 		return s.clean()
 	}
@@ -94,7 +98,7 @@ func (s *State) Keep(d *Document) error {
 }
 
 func same(a, b map[string][]byte) bool {
-	for _, name := range []string{userDataFile, metaDataFile, networkConfigFile} {
+	for name := range fileLimits {
 		if (a[name] == nil) != (b[name] == nil) || !bytes.Equal(a[name], b[name]) {
 			return false
 		}
@@ -109,7 +113,7 @@ func (s *State) replace(files map[string][]byte) error {
 	}
 	defer os.RemoveAll(partial)
 	hash := sha256.New()
-	for _, name := range []string{userDataFile, metaDataFile, networkConfigFile} {
+	for _, name := range slices.Sorted(maps.Keys(fileLimits)) {
 		data := files[name]
 		fmt.Fprintf(hash, "%s %t %d\n%s", name, data != nil, len(data), data)
 		if data == nil {

@@ -15,9 +15,12 @@ func TestState(t *testing.T) {
 	if _, err := s.Fetch(t.Context()); !errors.Is(err, ErrAbsent) {
 		t.Fatalf("an empty STATE: got %v", err)
 	}
-	first := &Document{UserData: []byte("#cloud-config\n"), MetaData: []byte("instance-id: i-1\n"), NetworkConfig: []byte("version: 2\n")}
+	first := &Document{UserData: []byte("#cloud-config\n"), MetaData: []byte("instance-id: i-1\npublic-keys: [k]\n"), NetworkConfig: []byte("version: 2\n")}
+	drive := &Document{
+		UserData: []byte("#cloud-config\n"), NetworkConfig: []byte("{}"), NetworkConfigKind: OpenStackNetwork, VendorData: []byte("v"),
+	}
 	second := &Document{UserData: []byte("#cloud-config\nhostname: b\n")}
-	for _, document := range []*Document{first, first, second, first} {
+	for _, document := range []*Document{first, first, second, drive, first} {
 		if err := s.Keep(document); err != nil {
 			t.Fatal(err)
 		}
@@ -26,16 +29,20 @@ func TestState(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got.UserData) != string(document.UserData) || string(got.MetaData) != string(document.MetaData) ||
-			string(got.NetworkConfig) != string(document.NetworkConfig) || got.Source != "state" {
+			string(got.NetworkConfig) != string(document.NetworkConfig) || string(got.VendorData) != string(document.VendorData) ||
+			got.Source != "state" {
 			t.Errorf("kept %+v, got %+v", document, got)
+		}
+		if document.NetworkConfigKind != "" && got.NetworkConfigKind != document.NetworkConfigKind {
+			t.Errorf("kept %q, got %q", document.NetworkConfigKind, got.NetworkConfigKind)
 		}
 		entries, err := os.ReadDir(s.Dir)
 		if err != nil || len(entries) != 2 {
 			t.Errorf("the link and its folder, and no more: %v, %v", entries, err)
 		}
 	}
-	if got, _ := s.Fetch(t.Context()); got.InstanceID != "i-1" {
-		t.Errorf("instance-id %q", got.InstanceID)
+	if got, _ := s.Fetch(t.Context()); got.InstanceID != "i-1" || len(got.PublicKeys) != 1 {
+		t.Errorf("instance-id %q, keys %q", got.InstanceID, got.PublicKeys)
 	}
 	checkMode(t, filepath.Join(s.Dir, stateLink), 0o700)
 	checkMode(t, filepath.Join(s.Dir, stateLink, userDataFile), 0o600)

@@ -57,6 +57,15 @@ func Start(ctx context.Context, m Manager, name string) error {
 	return nil
 }
 
+// Reboot asks systemd to reboot the machine, as systemctl reboot does, and
+// returns.
+func Reboot(ctx context.Context, m Manager) error {
+	if _, err := m.StartUnitContext(ctx, "reboot.target", "replace-irreversibly", nil); err != nil {
+		return fmt.Errorf("start reboot.target: %w", err)
+	}
+	return nil
+}
+
 // Processor weights of systemd.resource-control(5): what a unit gets when others
 // want the processor too.
 const (

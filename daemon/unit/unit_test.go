@@ -88,3 +88,13 @@ func TestWaitActiveGivesUpWithTheLastStatus(t *testing.T) {
 		t.Errorf("WaitActive() = %v, want the deadline and what the unit last said", err)
 	}
 }
+
+func TestReboot(t *testing.T) {
+	systemd := &script{}
+	if err := Reboot(t.Context(), systemd); err != nil {
+		t.Fatal(err)
+	}
+	if len(systemd.started) != 1 || systemd.started[0] != "reboot.target" {
+		t.Errorf("started %q", systemd.started)
+	}
+}

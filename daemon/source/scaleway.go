@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+)
+
+// Scaleway asks the metadata server of Scaleway. That gives the user-data to
+// root only, which it knows by the port a request comes from.
+type Scaleway struct {
+	Bases   []string
+	Fetcher *Fetcher
+}
+
+var scalewayBases = []string{"http://169.254.42.42", "http://[fd00:42::42]"}
+
+// Ports that only root can bind, without those that services listen on.
+const (
+	highestRootPort = 1023
+	lowestRootPort  = 700
+)
+
+// Name returns "scaleway".
+func (*Scaleway) Name() string { return "scaleway" }
+
+// Fetch asks for the document.
+func (s *Scaleway) Fetch(ctx context.Context) (*Document, error) {
+	talk := s.Fetcher.converse(s.Name(), fixed(s.Bases...))
+	data, err := talk.must(ctx, "/conf?format=json", maxMetaData, nil)
+	if err != nil {
+		return nil, err
+	}
+	var meta struct {
+		ID       string `json:"id"`
+		Hostname string `json:"hostname"`
+		Keys     []struct {
+			Key string `json:"key"`
+		} `json:"ssh_public_keys"`
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(data, &meta); err != nil {
+		return nil, fmt.Errorf("the answer of %s is not valid: %w", talk.name(), err)
+	}
+	a := &answer{instanceID: meta.ID, hostname: meta.Hostname}
+	for _, key := range meta.Keys {
+		a.keys = append(a.keys, key.Key)
+	}
+	for _, tag := range meta.Tags {
+		// A tag has no blanks.
+		if key, ok := strings.CutPrefix(tag, "AUTHORIZED_KEY="); ok {
+			a.keys = append(a.keys, strings.ReplaceAll(key, "_", " "))
+		}
+	}
+	if a.userData, err = talk.get(ctx, "/user_data/cloud-init", maxUserData, nil); err != nil {
+		return nil, err
+	}
+	if a.vendorData, err = talk.get(ctx, "/vendor_data/cloud-init", maxVendorData, nil); err != nil {
+		return nil, err
+	}
+	return a.document(s.Name(), talk.name())
+}
+
+// NewRootPortFetcher returns a fetcher for metadata whose every request comes
+// from a port below 1024. No connection is used twice, and no port is until all
+// others were: a port stays taken for a minute after its connection.
+func NewRootPortFetcher(log *slog.Logger) *Fetcher {
+	// A dial that a request has given up may still be under way beside the next.
+	var dials atomic.Uint32
+	const ports = highestRootPort - lowestRootPort + 1
+	return newFetcher(log, &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			var last error
+			for range ports {
+				port := highestRootPort - int(dials.Add(1)-1)%ports
+				dialer := net.Dialer{Timeout: dialTimeout, LocalAddr: &net.TCPAddr{Port: port}}
+				conn, err := dialer.DialContext(ctx, network, address)
+				if !errors.Is(err, syscall.EADDRINUSE) {
+					return conn, err
+				}
+				last = err
+			}
+			return nil, fmt.Errorf("no port from %d to %d is free: %w", lowestRootPort, highestRootPort, last)
+		},
+	}, toSameHost)
+}

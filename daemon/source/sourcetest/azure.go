@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sourcetest
+
+import (
+	"encoding/base64"
+	"encoding/xml"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// Azure is the instance metadata service of Microsoft Azure, and the wire
+// server, which has another address there.
+type Azure struct {
+	Machine
+	// OldOnly is a service that knows no version of the interface after 2019.
+	OldOnly bool
+
+	mu      sync.Mutex
+	reports []string
+}
+
+const (
+	azureContainer = "c6d5526c-5ac2-4200-b6e2-56f2b70c5ab2"
+	azureRole      = "b61f93d0-e1ed-40b2-b067-22c243233448.MachineRole_IN_0"
+)
+
+// ServeHTTP implements http.Handler.
+func (z *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/metadata/instance":
+		z.instance(w, r)
+	case "/machine/", "/machine":
+		z.wire(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (z *Azure) instance(w http.ResponseWriter, r *http.Request) {
+	version := r.URL.Query().Get("api-version")
+	recent := version >= "2021-01-01" && !z.OldOnly
+	switch {
+	case !allowed(w, r, http.MethodGet):
+	case r.Header.Get("Metadata") != "true", r.Header.Get("X-Forwarded-For") != "":
+		http.Error(w, `{"error":"Bad request. Required metadata header not specified"}`, http.StatusBadRequest)
+	case version == "", !recent && version > "2020":
+		http.Error(w, `{"error":"Bad request. api-version is invalid"}`, http.StatusBadRequest)
+	default:
+		keys := []map[string]string{}
+		for _, key := range z.Keys {
+			keys = append(keys, map[string]string{"keyData": key + "\r\n", "path": "/home/azureuser/.ssh/authorized_keys"})
+		}
+		compute := map[string]any{
+			"name": z.Hostname, "vmId": z.InstanceID, "customData": "", "publicKeys": keys, "location": "westeurope",
+		}
+		if recent {
+			compute["userData"] = base64.StdEncoding.EncodeToString([]byte(z.UserData))
+			compute["osProfile"] = map[string]any{"computerName": z.Hostname, "adminUsername": "azureuser"}
+		}
+		giveJSON(w, map[string]any{"compute": compute, "network": map[string]any{}})
+	}
+}
+
+func (z *Azure) wire(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("x-ms-version") != "2012-11-30" || r.Header.Get("x-ms-agent-name") == "" {
+		http.Error(w, "Bad Request", http.StatusBadRequest)
+		return
+	}
+	switch r.URL.Query().Get("comp") {
+	case "goalstate":
+		if allowed(w, r, http.MethodGet) {
+			give(w, r, `<?xml version="1.0" encoding="utf-8"?>
+<GoalState xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><Version>2012-11-30</Version><Incarnation>3</Incarnation>
+<Container><ContainerId>`+azureContainer+`</ContainerId><RoleInstanceList><RoleInstance><InstanceId>`+azureRole+`</InstanceId>
+<State>Started</State></RoleInstance></RoleInstanceList></Container></GoalState>`)
+		}
+	case "health":
+		if allowed(w, r, http.MethodPost) {
+			z.health(w, r)
+		}
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (z *Azure) health(w http.ResponseWriter, r *http.Request) {
+	var report struct {
+		XMLName     xml.Name `xml:"Health"`
+		Incarnation string   `xml:"GoalStateIncarnation"`
+		Container   string   `xml:"Container>ContainerId"`
+		Instance    string   `xml:"Container>RoleInstanceList>Role>InstanceId"`
+		State       string   `xml:"Container>RoleInstanceList>Role>Health>State"`
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err == nil {
+		err = xml.Unmarshal(body, &report)
+	}
+	if err != nil || r.Header.Get("Content-Type") != "text/xml; charset=utf-8" ||
+		report.Incarnation != "3" || report.Container != azureContainer || report.Instance != azureRole {
+		http.Error(w, "Bad Request", http.StatusBadRequest)
+		return
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.reports = append(z.reports, report.State)
+}
+
+// Reports returns the states that were reported, in order.
+func (z *Azure) Reports() []string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return append([]string(nil), z.reports...)
+}
