@@ -59,13 +59,7 @@ var bans = []ban{
 		reason:  "a migration turns one text into another, on any machine",
 	},
 	{
-		folder:  "daemon",
-		imports: []string{"./daemon/source/sourcetest"},
-		except:  []string{"_test.go"},
-		reason:  "the clouds' fake metadata servers are for tests: a machine must not be able to serve them",
-	},
-	{
-		folder:  "daemon/source/sourcetest",
+		folder:  "tests/metadata",
 		imports: []string{"./"},
 		reason:  "a fake that shares code with what it tests shares its mistakes",
 	},

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skerry-os/skerry/daemon/source/sourcetest"
+	"github.com/skerry-os/skerry/tests/metadata"
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -63,17 +63,17 @@ func atOnce(f *Fetcher) (*Fetcher, *clock) {
 }
 
 // plain is the machine as most clouds know it.
-var plain = sourcetest.Machine{
+var plain = metadata.Machine{
 	InstanceID: "4711", Hostname: "node-1.example.internal", Keys: []string{keyA, keyB}, UserData: cloudConfig, VendorData: "#cloud-config\n{}\n",
 }
 
-func with(change func(m *sourcetest.Machine)) sourcetest.Machine {
+func with(change func(m *metadata.Machine)) metadata.Machine {
 	m := plain
 	change(&m)
 	return m
 }
 
-func withoutUserData(m *sourcetest.Machine) { m.UserData = "" }
+func withoutUserData(m *metadata.Machine) { m.UserData = "" }
 
 // cloudTest is one cloud with a server of its own.
 type cloudTest struct {
@@ -113,62 +113,62 @@ func openExoscale(base string, f *Fetcher) Source {
 }
 
 var cloudTests = []cloudTest{
-	{name: "ec2", handler: &sourcetest.EC2{Machine: plain}, open: openEC2},
-	{name: "ec2 that demands tokens", handler: &sourcetest.EC2{Machine: plain, V2Only: true}, open: openEC2},
-	{name: "ec2 without tokens", handler: &sourcetest.EC2{Machine: plain, V1Only: true}, open: openEC2},
-	{name: "ec2 turned off", handler: &sourcetest.EC2{Machine: plain, Off: true}, open: openEC2, err: "is turned off for this instance"},
+	{name: "ec2", handler: &metadata.EC2{Machine: plain}, open: openEC2},
+	{name: "ec2 that demands tokens", handler: &metadata.EC2{Machine: plain, V2Only: true}, open: openEC2},
+	{name: "ec2 without tokens", handler: &metadata.EC2{Machine: plain, V1Only: true}, open: openEC2},
+	{name: "ec2 turned off", handler: &metadata.EC2{Machine: plain, Off: true}, open: openEC2, err: "is turned off for this instance"},
 	{name: "ec2 that demands tokens and has none", handler: demanding(), open: openEC2, err: "it demands a token, but gives none"},
-	{name: "ec2 that has no such machine", handler: &sourcetest.EC2{}, open: openEC2, err: "there is nothing there"},
-	{name: "ec2 packed", handler: &sourcetest.EC2{Machine: with(func(m *sourcetest.Machine) { m.UserData = packed(cloudConfig) })}, open: openEC2},
-	{name: "ec2 damaged", handler: &sourcetest.EC2{Machine: with(func(m *sourcetest.Machine) { m.UserData = "\x1f\x8bxx" })}, open: openEC2, err: "unpack user-data"},
-	{name: "ec2 too large", handler: &sourcetest.EC2{Machine: with(func(m *sourcetest.Machine) { m.UserData = strings.Repeat("#", maxUserData+1) })}, open: openEC2, err: "too large"},
-	{name: "gce", handler: &sourcetest.GCE{Machine: with(gceUsers), ProjectKeys: []string{"carol:" + keyB}}, open: openGCE},
-	{name: "gce base64", handler: &sourcetest.GCE{Machine: with(func(m *sourcetest.Machine) {
+	{name: "ec2 that has no such machine", handler: &metadata.EC2{}, open: openEC2, err: "there is nothing there"},
+	{name: "ec2 packed", handler: &metadata.EC2{Machine: with(func(m *metadata.Machine) { m.UserData = packed(cloudConfig) })}, open: openEC2},
+	{name: "ec2 damaged", handler: &metadata.EC2{Machine: with(func(m *metadata.Machine) { m.UserData = "\x1f\x8bxx" })}, open: openEC2, err: "unpack user-data"},
+	{name: "ec2 too large", handler: &metadata.EC2{Machine: with(func(m *metadata.Machine) { m.UserData = strings.Repeat("#", maxUserData+1) })}, open: openEC2, err: "too large"},
+	{name: "gce", handler: &metadata.GCE{Machine: with(gceUsers), ProjectKeys: []string{"carol:" + keyB}}, open: openGCE},
+	{name: "gce base64", handler: &metadata.GCE{Machine: with(func(m *metadata.Machine) {
 		gceUsers(m)
 		m.UserData = "I2Nsb3VkLWNvbmZp\nZwpob3N0bmFtZTogYQo=\n"
 	}), Encoding: "base64", ProjectKeys: []string{"carol:" + keyB}}, open: openGCE},
-	{name: "gce without the project's keys", handler: &sourcetest.GCE{Machine: with(gceUsers), ProjectKeys: []string{"carol:" + keyB}, BlockProjectKeys: true},
+	{name: "gce without the project's keys", handler: &metadata.GCE{Machine: with(gceUsers), ProjectKeys: []string{"carol:" + keyB}, BlockProjectKeys: true},
 		open: openGCE, want: Document{PublicKeys: []string{keyA}}},
-	{name: "gce impostor", handler: &sourcetest.GCE{Machine: plain, Impostor: true}, open: openGCE, err: "is not Google's metadata server"},
-	{name: "gce odd encoding", handler: &sourcetest.GCE{Machine: plain, Encoding: "rot13"}, open: openGCE, err: `"rot13"`},
-	{name: "azure", handler: &sourcetest.Azure{Machine: plain}, open: openAzure},
-	{name: "azure old", handler: &sourcetest.Azure{Machine: plain, OldOnly: true}, open: openAzure, want: Document{UserData: []byte{}}},
-	{name: "azure that moves", handler: &sourcetest.SlowStart{Handler: &sourcetest.Azure{Machine: plain}, Refuse: 4, Status: http.StatusGone}, open: openAzure},
-	{name: "openstack", handler: &sourcetest.OpenStack{Machine: with(func(m *sourcetest.Machine) { m.Network = `{"links": []}` })}, open: openOpenStack,
+	{name: "gce impostor", handler: &metadata.GCE{Machine: plain, Impostor: true}, open: openGCE, err: "is not Google's metadata server"},
+	{name: "gce odd encoding", handler: &metadata.GCE{Machine: plain, Encoding: "rot13"}, open: openGCE, err: `"rot13"`},
+	{name: "azure", handler: &metadata.Azure{Machine: plain}, open: openAzure},
+	{name: "azure old", handler: &metadata.Azure{Machine: plain, OldOnly: true}, open: openAzure, want: Document{UserData: []byte{}}},
+	{name: "azure that moves", handler: &metadata.SlowStart{Handler: &metadata.Azure{Machine: plain}, Refuse: 4, Status: http.StatusGone}, open: openAzure},
+	{name: "openstack", handler: &metadata.OpenStack{Machine: with(func(m *metadata.Machine) { m.Network = `{"links": []}` })}, open: openOpenStack,
 		want: Document{NetworkConfig: []byte(`{"links": []}`), NetworkConfigKind: OpenStackNetwork}},
 	{name: "openstack invalid", handler: text("/openstack/latest/meta_data.json", "{"), open: openOpenStack, err: "meta_data.json is not valid"},
-	{name: "hetzner", handler: &sourcetest.Hetzner{Machine: with(func(m *sourcetest.Machine) { m.Network = networkV1 })}, open: openHetzner,
+	{name: "hetzner", handler: &metadata.Hetzner{Machine: with(func(m *metadata.Machine) { m.Network = networkV1 })}, open: openHetzner,
 		want: Document{NetworkConfig: []byte("version: 1"), NetworkConfigKind: CloudInitNetwork}},
-	{name: "digitalocean", handler: &sourcetest.DigitalOcean{Machine: plain}, open: openDigitalOcean},
-	{name: "digitalocean with a short summary", handler: &sourcetest.DigitalOcean{Machine: plain, Short: true}, open: openDigitalOcean},
-	{name: "upcloud", handler: &sourcetest.UpCloud{Machine: plain}, open: openUpCloud},
-	{name: "vultr", handler: &sourcetest.Vultr{Machine: plain}, open: openVultr},
-	{name: "vultr with a list", handler: &sourcetest.Vultr{Machine: plain, List: true, Short: true}, open: openVultr},
-	{name: "akamai", handler: &sourcetest.Akamai{Machine: plain}, open: openAkamai},
-	{name: "equinix", handler: &sourcetest.Equinix{Machine: plain}, open: openEquinix},
-	{name: "equinix booted by iPXE", handler: &sourcetest.Equinix{Machine: with(func(m *sourcetest.Machine) { m.UserData = "#!ipxe\nboot\n" })},
+	{name: "digitalocean", handler: &metadata.DigitalOcean{Machine: plain}, open: openDigitalOcean},
+	{name: "digitalocean with a short summary", handler: &metadata.DigitalOcean{Machine: plain, Short: true}, open: openDigitalOcean},
+	{name: "upcloud", handler: &metadata.UpCloud{Machine: plain}, open: openUpCloud},
+	{name: "vultr", handler: &metadata.Vultr{Machine: plain}, open: openVultr},
+	{name: "vultr with a list", handler: &metadata.Vultr{Machine: plain, List: true, Short: true}, open: openVultr},
+	{name: "akamai", handler: &metadata.Akamai{Machine: plain}, open: openAkamai},
+	{name: "equinix", handler: &metadata.Equinix{Machine: plain}, open: openEquinix},
+	{name: "equinix booted by iPXE", handler: &metadata.Equinix{Machine: with(func(m *metadata.Machine) { m.UserData = "#!ipxe\nboot\n" })},
 		open: openEquinix, want: Document{UserData: []byte{}}},
-	{name: "oracle", handler: &sourcetest.Oracle{Machine: plain}, open: openOracle},
-	{name: "oracle that doesn't know it yet", handler: &sourcetest.SlowStart{Handler: &sourcetest.Oracle{Machine: plain}, Refuse: 3, Status: 404}, open: openOracle},
-	{name: "cloudstack", handler: &sourcetest.CloudStack{Machine: plain, Prefix: "/latest"}, open: openCloudStack},
-	{name: "exoscale", handler: &sourcetest.CloudStack{Machine: plain, Prefix: "/1.0"}, open: openExoscale},
+	{name: "oracle", handler: &metadata.Oracle{Machine: plain}, open: openOracle},
+	{name: "oracle that doesn't know it yet", handler: &metadata.SlowStart{Handler: &metadata.Oracle{Machine: plain}, Refuse: 3, Status: 404}, open: openOracle},
+	{name: "cloudstack", handler: &metadata.CloudStack{Machine: plain, Prefix: "/latest"}, open: openCloudStack},
+	{name: "exoscale", handler: &metadata.CloudStack{Machine: plain, Prefix: "/1.0"}, open: openExoscale},
 	{name: "a page of a captive portal", handler: text("/metadata/v1.json", "<html>"), open: openDigitalOcean, err: "is not valid"},
 	{name: "no instance-id", handler: text("/v1.json", "{}"), open: openVultr, err: "says no instance-id"},
 
-	{name: "ec2 without user-data", handler: &sourcetest.EC2{Machine: with(withoutUserData)}, open: openEC2, want: Document{UserData: []byte{}}},
-	{name: "openstack without user-data", handler: &sourcetest.OpenStack{Machine: with(withoutUserData)}, open: openOpenStack, want: Document{UserData: []byte{}}},
-	{name: "hetzner without user-data", handler: &sourcetest.Hetzner{Machine: with(withoutUserData)}, open: openHetzner, want: Document{UserData: []byte{}}},
-	{name: "digitalocean without user-data", handler: &sourcetest.DigitalOcean{Machine: with(withoutUserData)}, open: openDigitalOcean, want: Document{UserData: []byte{}}},
-	{name: "vultr without user-data", handler: &sourcetest.Vultr{Machine: with(withoutUserData)}, open: openVultr, want: Document{UserData: []byte{}}},
-	{name: "akamai without user-data", handler: &sourcetest.Akamai{Machine: with(withoutUserData)}, open: openAkamai, want: Document{UserData: []byte{}}},
-	{name: "oracle without user-data", handler: &sourcetest.Oracle{Machine: with(withoutUserData)}, open: openOracle, want: Document{UserData: []byte{}}},
-	{name: "azure without user-data", handler: &sourcetest.Azure{Machine: with(withoutUserData)}, open: openAzure, want: Document{UserData: []byte{}}},
-	{name: "gce without user-data", handler: &sourcetest.GCE{Machine: with(func(m *sourcetest.Machine) { gceUsers(m); m.UserData = "" })},
+	{name: "ec2 without user-data", handler: &metadata.EC2{Machine: with(withoutUserData)}, open: openEC2, want: Document{UserData: []byte{}}},
+	{name: "openstack without user-data", handler: &metadata.OpenStack{Machine: with(withoutUserData)}, open: openOpenStack, want: Document{UserData: []byte{}}},
+	{name: "hetzner without user-data", handler: &metadata.Hetzner{Machine: with(withoutUserData)}, open: openHetzner, want: Document{UserData: []byte{}}},
+	{name: "digitalocean without user-data", handler: &metadata.DigitalOcean{Machine: with(withoutUserData)}, open: openDigitalOcean, want: Document{UserData: []byte{}}},
+	{name: "vultr without user-data", handler: &metadata.Vultr{Machine: with(withoutUserData)}, open: openVultr, want: Document{UserData: []byte{}}},
+	{name: "akamai without user-data", handler: &metadata.Akamai{Machine: with(withoutUserData)}, open: openAkamai, want: Document{UserData: []byte{}}},
+	{name: "oracle without user-data", handler: &metadata.Oracle{Machine: with(withoutUserData)}, open: openOracle, want: Document{UserData: []byte{}}},
+	{name: "azure without user-data", handler: &metadata.Azure{Machine: with(withoutUserData)}, open: openAzure, want: Document{UserData: []byte{}}},
+	{name: "gce without user-data", handler: &metadata.GCE{Machine: with(func(m *metadata.Machine) { gceUsers(m); m.UserData = "" })},
 		open: openGCE, want: Document{UserData: []byte{}, PublicKeys: []string{keyA}}},
 }
 
 // gceUsers gives the keys users, and adds some that don't count.
-func gceUsers(m *sourcetest.Machine) {
+func gceUsers(m *metadata.Machine) {
 	m.Keys = []string{
 		"alice:" + keyA, "nonsense", `bob:ssh-rsa AAAA google-ssh {"userName":"bob@example.org","expireOn":"2020-01-01T00:00:00+0000"}`,
 	}
@@ -176,7 +176,7 @@ func gceUsers(m *sourcetest.Machine) {
 
 // demanding is a proxy in front of EC2's service that knows no PUT.
 func demanding() http.Handler {
-	ec2 := &sourcetest.EC2{Machine: plain, V2Only: true}
+	ec2 := &metadata.EC2{Machine: plain, V2Only: true}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
 			http.NotFound(w, r)
@@ -260,7 +260,7 @@ func TestCloudsStartSlowly(t *testing.T) {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {
-			if slow, ok := test.handler.(*sourcetest.SlowStart); ok {
+			if slow, ok := test.handler.(*metadata.SlowStart); ok {
 				test.handler = slow.Handler
 			}
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -271,7 +271,7 @@ func TestCloudsStartSlowly(t *testing.T) {
 			if err := listener.Close(); err != nil {
 				t.Fatal(err)
 			}
-			server := httptest.NewUnstartedServer(&sourcetest.SlowStart{Handler: test.handler, Drop: 2, Refuse: 3})
+			server := httptest.NewUnstartedServer(&metadata.SlowStart{Handler: test.handler, Drop: 2, Refuse: 3})
 			defer server.Close()
 			fetcher, clock := atOnce(NewMetadataFetcher(quiet))
 			clock.before = func(sleeps int) {
@@ -305,7 +305,7 @@ func TestSilentCloud(t *testing.T) {
 		{name: "akamai", open: openAkamai}, {name: "equinix", open: openEquinix}, {name: "oracle", open: openOracle}, {name: "exoscale", open: openExoscale},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server := httptest.NewServer(&sourcetest.SlowStart{Refuse: 1000})
+			server := httptest.NewServer(&metadata.SlowStart{Refuse: 1000})
 			defer server.Close()
 			fetcher, clock := atOnce(NewMetadataFetcher(quiet))
 			began := clock.now
@@ -321,8 +321,8 @@ func TestSilentCloud(t *testing.T) {
 }
 
 func TestReportReady(t *testing.T) {
-	azure := &sourcetest.Azure{Machine: plain}
-	server := httptest.NewServer(&sourcetest.SlowStart{Handler: azure, Refuse: 2, Status: http.StatusTooManyRequests})
+	azure := &metadata.Azure{Machine: plain}
+	server := httptest.NewServer(&metadata.SlowStart{Handler: azure, Refuse: 2, Status: http.StatusTooManyRequests})
 	defer server.Close()
 	fetcher, _ := atOnce(NewMetadataFetcher(quiet))
 	cloud := &Azure{Wire: server.URL, Fetcher: fetcher}

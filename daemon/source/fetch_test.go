@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skerry-os/skerry/daemon/source/sourcetest"
+	"github.com/skerry-os/skerry/tests/metadata"
 )
 
 func packed(text string) string {
@@ -32,7 +32,7 @@ func packed(text string) string {
 
 // TestPause: doubles up to the longest, without chance.
 func TestPause(t *testing.T) {
-	server := httptest.NewServer(&sourcetest.SlowStart{Handler: text("/", "x"), Refuse: 7})
+	server := httptest.NewServer(&metadata.SlowStart{Handler: text("/", "x"), Refuse: 7})
 	defer server.Close()
 	fetcher, clock := atOnce(NewMetadataFetcher(quiet))
 	if _, err := fetcher.converse("test", fixed(server.URL)).get(t.Context(), "/", 10, nil); err != nil {
@@ -46,7 +46,7 @@ func TestPause(t *testing.T) {
 
 // TestReasonIsToldOnce: a console is small, and a minute long.
 func TestReasonIsToldOnce(t *testing.T) {
-	server := httptest.NewServer(&sourcetest.SlowStart{Handler: text("/", "x"), Drop: 4, Refuse: 5})
+	server := httptest.NewServer(&metadata.SlowStart{Handler: text("/", "x"), Drop: 4, Refuse: 5})
 	defer server.Close()
 	var console bytes.Buffer
 	fetcher, _ := atOnce(NewMetadataFetcher(slog.New(slog.NewTextHandler(&console, nil))))
@@ -92,7 +92,7 @@ func TestHungServer(t *testing.T) {
 }
 
 func TestFetchIsCancelled(t *testing.T) {
-	server := httptest.NewServer(&sourcetest.SlowStart{Refuse: 1000})
+	server := httptest.NewServer(&metadata.SlowStart{Refuse: 1000})
 	defer server.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	fetcher, clock := atOnce(NewMetadataFetcher(quiet))
@@ -148,7 +148,7 @@ func TestRedirects(t *testing.T) {
 }
 
 func TestConfigURL(t *testing.T) {
-	server := httptest.NewServer(&sourcetest.SlowStart{Handler: text("/a/user%20data", cloudConfig), Drop: 1})
+	server := httptest.NewServer(&metadata.SlowStart{Handler: text("/a/user%20data", cloudConfig), Drop: 1})
 	defer server.Close()
 	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(cloudConfig)))
 	for _, test := range []struct{ name, path, digest, err string }{

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
-	"github.com/skerry-os/skerry/daemon/source/sourcetest"
+	"github.com/skerry-os/skerry/tests/metadata"
 )
 
 // settled checks what must be true of every document of a cloud, whatever the
@@ -48,7 +48,7 @@ func FuzzOVF(f *testing.F) {
 }
 
 func FuzzOpenStackMetaData(f *testing.F) {
-	f.Add((&sourcetest.OpenStack{Machine: plain}).Files()["meta_data.json"])
+	f.Add((&metadata.OpenStack{Machine: plain}).Files()["meta_data.json"])
 	f.Add(`{"uuid": "1e3", "hostname": "A b..c-", "public_keys": null}`)
 	f.Fuzz(func(t *testing.T, data string) {
 		if a, err := openStackAnswer([]byte(data), nil, nil, nil); err == nil {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/skerry-os/skerry/daemon/source/sourcetest"
+	"github.com/skerry-os/skerry/tests/metadata"
 )
 
 // check compares what the media agree on.
@@ -91,8 +91,8 @@ func TestFwCfg(t *testing.T) {
 }
 
 func TestConfigDrive(t *testing.T) {
-	nova := &sourcetest.OpenStack{Machine: with(func(m *sourcetest.Machine) { m.Network = `{"links": []}` })}
-	empty := &sourcetest.OpenStack{Machine: with(withoutUserData)}
+	nova := &metadata.OpenStack{Machine: with(func(m *metadata.Machine) { m.Network = `{"links": []}` })}
+	empty := &metadata.OpenStack{Machine: with(withoutUserData)}
 	full := Document{
 		UserData: []byte(cloudConfig), InstanceID: "4711", LocalHostname: "node-1.example.internal",
 		NetworkConfig: []byte(`{"links": []}`), NetworkConfigKind: OpenStackNetwork, VendorData: []byte(plain.VendorData),

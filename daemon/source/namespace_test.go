@@ -15,7 +15,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/skerry-os/skerry/daemon/source/sourcetest"
+	"github.com/skerry-os/skerry/tests/metadata"
 )
 
 // inNamespace says whether this process has a network of its own, with nothing
@@ -95,7 +95,7 @@ func TestEC2AtItsAddresses(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	ec2 := &sourcetest.EC2{Machine: plain, V2Only: true}
+	ec2 := &metadata.EC2{Machine: plain, V2Only: true}
 	// IPv6 only: nothing routes to the IPv4 address here.
 	stop := serve(t, "lo", "fd00:ec2::254/128", ec2)
 	got := fetchAs(t, "ec2")
@@ -105,7 +105,7 @@ func TestEC2AtItsAddresses(t *testing.T) {
 	checkCloudDocument(t, got, Document{})
 	stop()
 	// IPv4 is asked first, and the server comes up slowly.
-	defer serve(t, "lo", "169.254.169.254/32", &sourcetest.SlowStart{Handler: ec2, Drop: 1, Refuse: 1})()
+	defer serve(t, "lo", "169.254.169.254/32", &metadata.SlowStart{Handler: ec2, Drop: 1, Refuse: 1})()
 	got = fetchAs(t, "ec2")
 	if got.Name != "the metadata server http://169.254.169.254" {
 		t.Errorf("asked %s", got.Name)
@@ -119,8 +119,8 @@ func TestScalewayFromRootPorts(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	machine := with(func(m *sourcetest.Machine) { m.Keys = []string{keyA} })
-	scaleway := &sourcetest.Scaleway{Machine: machine, Tags: []string{"web", "AUTHORIZED_KEY=" + strings.ReplaceAll(keyB, " ", "_")}}
+	machine := with(func(m *metadata.Machine) { m.Keys = []string{keyA} })
+	scaleway := &metadata.Scaleway{Machine: machine, Tags: []string{"web", "AUTHORIZED_KEY=" + strings.ReplaceAll(keyB, " ", "_")}}
 	defer serve(t, "lo", "169.254.42.42/32", scaleway)()
 	// A service listens on the first port.
 	taken, err := net.Listen("tcp4", "0.0.0.0:1023")
@@ -143,7 +143,7 @@ func TestScalewayIPv6(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	defer serve(t, "lo", "fd00:42::42/128", &sourcetest.Scaleway{Machine: plain})()
+	defer serve(t, "lo", "fd00:42::42/128", &metadata.Scaleway{Machine: plain})()
 	checkCloudDocument(t, fetchAs(t, "scaleway"), Document{})
 }
 
@@ -167,8 +167,8 @@ func TestLinkLocalMetadata(t *testing.T) {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/openstack/", &sourcetest.OpenStack{Machine: plain})
-	mux.Handle("/hetzner/", &sourcetest.Hetzner{Machine: plain})
+	mux.Handle("/openstack/", &metadata.OpenStack{Machine: plain})
+	mux.Handle("/hetzner/", &metadata.Hetzner{Machine: plain})
 	defer serve(t, "cloud", linkLocalMetadata+"/64", mux)()
 	for _, name := range []string{"openstack", "hetzner"} {
 		got := fetchAs(t, name)

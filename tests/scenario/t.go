@@ -156,19 +156,20 @@ func (t *T) BootAgent(ctx context.Context, name string) (*vm.Machine, error) {
 const agentMemory = 1536
 
 func (t *T) serverConfig() ([]byte, error) {
-	example, err := os.ReadFile(filepath.Join(t.Examples, "server.yaml"))
+	return t.exampleConfig("server.yaml", vm.Overrides{Hostname: serverName, AuthorizedKey: t.lab.AuthorizedKey()})
+}
+
+// exampleConfig is one of the examples, with changes.
+func (t *T) exampleConfig(name string, o vm.Overrides) ([]byte, error) {
+	example, err := os.ReadFile(filepath.Join(t.Examples, name))
 	if err != nil {
 		return nil, err
 	}
-	return vm.Override(example, vm.Overrides{Hostname: serverName, AuthorizedKey: t.lab.AuthorizedKey()})
+	return vm.Override(example, o)
 }
 
 // agentConfig is examples/agent.yaml for the shared server, with further keys of skerry.cluster to set.
 func (t *T) agentConfig(ctx context.Context, hostname string, cluster map[string]string) ([]byte, error) {
-	example, err := os.ReadFile(filepath.Join(t.Examples, "agent.yaml"))
-	if err != nil {
-		return nil, err
-	}
 	server, _, err := t.Server(ctx)
 	if err != nil {
 		return nil, err
@@ -181,7 +182,7 @@ func (t *T) agentConfig(ctx context.Context, hostname string, cluster map[string
 	for k, v := range cluster {
 		all[k] = v
 	}
-	return vm.Override(example, vm.Overrides{Hostname: hostname, AuthorizedKey: t.lab.AuthorizedKey(), Cluster: all})
+	return t.exampleConfig("agent.yaml", vm.Overrides{Hostname: hostname, AuthorizedKey: t.lab.AuthorizedKey(), Cluster: all})
 }
 
 // maxFindings is how much trouble of one console is shown: a unit in a restart loop says the same hundreds of times.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sourcetest has a metadata server for each cloud that Skerry knows, to
+// Package metadata has a metadata server for each cloud that Skerry knows, to
 // test against. A server checks methods, headers and tokens as the real one
 // does, and refuses with the codes that one has, so that a client which would
 // fail in the cloud fails here. It knows one machine, and nothing of Skerry.
-package sourcetest
+package metadata
 
 import (
 	"encoding/json"
