@@ -9,8 +9,10 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/version"
@@ -87,6 +89,25 @@ func (p *process) ready() {
 	if err := p.notifier.Ready(); err != nil {
 		p.log.Error("report ready", "error", err)
 	}
+	time.AfterFunc(settleAfter, settle)
+}
+
+const (
+	// settleAfter is how long after it is ready a process still has much to do:
+	// caches fill, add-ons are applied.
+	settleAfter = time.Minute
+	// settledGCPercent lets the heap grow by half before garbage is collected;
+	// Go's own 100 lets it double. Once it runs, little garbage is made.
+	settledGCPercent = 50
+)
+
+// settle gives back what starting has taken: on a small machine the garbage of
+// the start is more than all pods together need.
+func settle() {
+	if os.Getenv("GOGC") == "" { // the user knows better
+		debug.SetGCPercent(settledGCPercent)
+	}
+	debug.FreeOSMemory()
 }
 
 // nodeName returns node-name, or the host's name.

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 )
 
 func diskKey(b *build, d *digest) {
-	d.text(b.keys["tools"], b.keys["uki"], b.version())
+	d.text(b.keys["tools"], b.keys["uki"], b.version(), b.epoch)
 	d.tree(b.source("image/repart"))
 	d.tree(b.source("image/loader.conf"))
 }
@@ -33,6 +35,9 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 		if err := copyFile(from, filepath.Join(esp, to), 0o644); err != nil {
 			return err
 		}
+	}
+	if err := b.setTimes(esp); err != nil { // they are in the vfat file system, too
+		return err
 	}
 	definitions := filepath.Join(dir, "repart")
 	if err := layTree(b.source("image/repart"), definitions); err != nil {
@@ -64,4 +69,19 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 		}
 	}
 	return nil
+}
+
+// setTimes gives all that is below a folder, and the folder, the time of the epoch.
+func (b *build) setTimes(dir string) error {
+	seconds, err := strconv.ParseInt(b.epoch, 10, 64)
+	if err != nil {
+		return err
+	}
+	epoch := time.Unix(seconds, 0)
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chtimes(path, epoch, epoch)
+	})
 }

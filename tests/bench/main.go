@@ -125,7 +125,11 @@ func (b *bench) machines(ctx context.Context) ([]MachineReport, error) {
 		return nil, err
 	}
 	defer lab.Close()
+	reports, err := b.measureOurs(ctx, lab)
+	return reports, b.explain(ctx, lab, err)
+}
 
+func (b *bench) measureOurs(ctx context.Context, lab *vm.Lab) ([]MachineReport, error) {
 	userData, err := b.config(lab, "server.yaml", vm.Overrides{})
 	if err != nil {
 		return nil, err
@@ -183,6 +187,11 @@ func (b *bench) rival(ctx context.Context) (MachineReport, error) {
 		return MachineReport{}, err
 	}
 	defer lab.Close()
+	report, err := b.measureRival(ctx, lab)
+	return report, b.explain(ctx, lab, err)
+}
+
+func (b *bench) measureRival(ctx context.Context, lab *vm.Lab) (MachineReport, error) {
 	address := net.IP(ethernet.Address(1).AsSlice())
 	disk, kubeconfig, err := rivalDisk(ctx, b.rivals, filepath.Join(b.build, "rival-disk"), address)
 	if err != nil {
@@ -232,6 +241,7 @@ func (b *bench) server(ctx context.Context, lab *vm.Lab, role string, config vm.
 		return nil, nil, report, err
 	}
 	report.Boot = []Stage{{seenReady, time.Since(machine.Console().PowerOn()).Seconds()}}
+	say("%s is Ready after %.1f s; wait for its add-ons", role, report.Boot[0].Seconds)
 	return machine, cluster, report, nil
 }
 
@@ -245,8 +255,23 @@ func (b *bench) idle(ctx context.Context, m *vm.Machine, c *vm.Cluster, report *
 	}
 	report.Boot = append(report.Boot, Stage{"all add-ons Running", time.Since(m.Console().PowerOn()).Seconds()})
 	var err error
-	report.Idle, err = measureIdle(ctx, m, b.settle)
-	return err
+	if report.Idle, err = measureIdle(ctx, m, b.settle); err != nil {
+		return err
+	}
+	say("%s uses %.0f MiB and %.1f %% of its processors", report.Role, float64(report.Idle.MemUsed)/1024, report.Idle.CPUPercent)
+	return nil
+}
+
+// explain keeps what a failure is understood from, and says where.
+func (b *bench) explain(ctx context.Context, lab *vm.Lab, failure error) error {
+	if failure == nil || ctx.Err() != nil {
+		return failure
+	}
+	dir := filepath.Join(b.build, "failures", "bench")
+	if err := lab.Collect(ctx, dir, failure); err != nil {
+		say("the evidence is incomplete: %v", err)
+	}
+	return fmt.Errorf("%w\nconsoles, journals and a description of the cluster are in %s", failure, dir)
 }
 
 func (b *bench) lab(ctx context.Context, name string) (*vm.Lab, error) {
