@@ -140,6 +140,9 @@ func FuzzParse(f *testing.F) {
 			checkProblems(t, data, problems)
 			return
 		}
+		if _, err := merged.Effective(); err != nil {
+			t.Fatal(err)
+		}
 		if problems := merged.Resolve(func(Reference) (string, error) { return "$6$salt$abcdefgh", nil }); len(problems) > 0 {
 			checkProblems(t, data, problems)
 			return // a reference to what can't be right, such as a datastore
