@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/skerry-os/skerry/tests/vm"
 	"github.com/skerry-os/skerry/tests/vm/ethernet"
 )
@@ -134,7 +136,7 @@ func (b *bench) measureOurs(ctx context.Context, lab *vm.Lab) ([]MachineReport, 
 	if err != nil {
 		return nil, err
 	}
-	server, cluster, atServer, err := b.server(ctx, lab, "server", vm.MachineConfig{UserData: userData})
+	server, cluster, atServer, err := b.server(ctx, lab, "server", vm.MachineConfig{UserData: userData}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +205,7 @@ func (b *bench) measureRival(ctx context.Context, lab *vm.Lab) (MachineReport, e
 	}
 	machine, cluster, report, err := b.server(ctx, lab, "upstream", vm.MachineConfig{
 		UserData: userData, Disks: []string{disk}, Credentials: rivalUnits(address),
-	})
+	}, rivalNetwork)
 	if err != nil {
 		return report, err
 	}
@@ -227,8 +229,11 @@ func (b *bench) measureRival(ctx context.Context, lab *vm.Lab) (MachineReport, e
 	return report, b.idle(ctx, machine, cluster, &report)
 }
 
-// server boots a server, and measures as one looks at it from outside.
-func (b *bench) server(ctx context.Context, lab *vm.Lab, role string, config vm.MachineConfig) (*vm.Machine, *vm.Cluster, MachineReport, error) {
+// server boots a server, and measures as one looks at it from outside. What it needs from outside to become Ready is done
+// beside, if there is something.
+func (b *bench) server(
+	ctx context.Context, lab *vm.Lab, role string, config vm.MachineConfig, beside func(context.Context, *vm.Machine) error,
+) (*vm.Machine, *vm.Cluster, MachineReport, error) {
 	config.Name, config.CPUs, config.Memory = serverName, cpus, serverMemory
 	report := MachineReport{Name: serverName, Role: role, CPUs: cpus, Memory: serverMemory}
 	say("boot %s as %s", serverName, role)
@@ -236,11 +241,19 @@ func (b *bench) server(ctx context.Context, lab *vm.Lab, role string, config vm.
 	if err != nil {
 		return nil, nil, report, err
 	}
-	cluster, err := machine.WaitServer(ctx)
-	if err != nil {
+	var cluster *vm.Cluster
+	group, ctx := errgroup.WithContext(ctx)
+	if beside != nil {
+		group.Go(func() error { return beside(ctx, machine) })
+	}
+	group.Go(func() (err error) {
+		cluster, err = machine.WaitServer(ctx)
+		report.Boot = []Stage{{seenReady, time.Since(machine.Console().PowerOn()).Seconds()}}
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		return nil, nil, report, err
 	}
-	report.Boot = []Stage{{seenReady, time.Since(machine.Console().PowerOn()).Seconds()}}
 	say("%s is Ready after %.1f s; wait for its add-ons", role, report.Boot[0].Seconds)
 	return machine, cluster, report, nil
 }

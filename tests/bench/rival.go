@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,14 +16,16 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/tests/vm"
 )
 
 // The rival is the same Kubernetes as upstream runs it: its six programs, and etcd, each a process of its own. It runs on
 // a machine of the same size from the same image, with the same containerd; systemd starts it where it would start ours.
 // Its programs are on a second disk, neither compressed nor verified, which is to its advantage, as is that etcd is
-// spoken to without TLS, that its pods need no network between nodes, and that images are imported only once it is Ready.
+// spoken to without TLS, that its pods get no network between nodes, and that images are imported only once it is Ready.
 
 // rivalPrograms are what `make rival` builds.
 var rivalPrograms = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"}
@@ -207,12 +210,36 @@ func rivalUnits(address net.IP) map[string][]byte {
 	return units
 }
 
-// rivalCNI gives pods a bridge, and no way to other nodes.
+// rivalCNI gives pods a bridge, and no way to other nodes. %s is the range of the node's pods.
 const rivalCNI = `{"cniVersion": "1.0.0", "name": "rival", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true, "ipMasq": true,
-   "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.42.0.0/24"}]]}},
+   "ipam": {"type": "host-local", "ranges": [[{"subnet": "%s"}]]}},
   {"type": "portmap", "capabilities": {"portMappings": true}, "backend": "nftables"}]}
 `
+
+// rivalNetwork writes the CNI configuration when the controller-manager has given the node a range for its pods, which is
+// when the add-ons that people use for it do so.
+func rivalNetwork(ctx context.Context, m *vm.Machine) error {
+	if err := m.WaitSSH(ctx); err != nil {
+		return err
+	}
+	c, err := m.Cluster(ctx)
+	if err != nil {
+		return err
+	}
+	return vm.Wait(ctx, "the rival's pod range", vm.ReadyTimeout, func(ctx context.Context) error {
+		node, err := c.CoreV1().Nodes().Get(ctx, serverName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if node.Spec.PodCIDR == "" {
+			return errors.New("the node has none")
+		}
+		const file = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-bridge.conflist"
+		_, err = m.RunInput(ctx, "sudo install -D -m 0600 /dev/stdin "+file, strings.NewReader(fmt.Sprintf(rivalCNI, node.Spec.PodCIDR)))
+		return err
+	})
+}
 
 // rivalConfig is the cloud-config of the rival's machine. The kubeconfig is where ours would be, so that the same harness
 // looks at both.
@@ -225,7 +252,6 @@ func rivalConfig(key string, kubeconfig []byte) ([]byte, error) {
 		"ssh_authorized_keys": []string{key},
 		"write_files": []map[string]string{
 			file("/etc/rancher/k3s/k3s.yaml", string(kubeconfig)),
-			file("/var/lib/rancher/k3s/agent/etc/cni/net.d/10-bridge.conflist", rivalCNI),
 		},
 		"skerry": map[string]any{"cluster": map[string]string{"token": "unused"}},
 	})
