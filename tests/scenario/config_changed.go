@@ -118,7 +118,7 @@ func isMachine(ctx context.Context, m *vm.Machine, c *vm.Cluster, user, gone, mo
 		return err
 	}
 	for _, f := range []struct{ command, want string }{
-		{"cat /etc/motd", motd}, {"sysctl -n vm.max_map_count", maps}, {"date +%Z", zone},
+		{"cat /etc/motd", motd}, {"cat /proc/sys/vm/max_map_count", maps}, {"date +%Z", zone},
 	} {
 		if err := outputHas(ctx, m, f.command, f.want); err != nil {
 			return err
