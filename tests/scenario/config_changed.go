@@ -24,7 +24,7 @@ write_files:
     content: before
   - path: /etc/gone.conf
     content: gone
-timezone: Europe/Berlin
+timezone: Asia/Tokyo
 runcmd:
   - [sh, -c, "echo once >> /var/lib/runcmd-ran"]
 skerry:
@@ -82,7 +82,7 @@ var configChanged = Scenario{
 				if err := runsOnce(ctx, m); err != nil {
 					return err
 				}
-				return isMachine(ctx, m, cluster, "leaver", "joiner", "before", "262144", "CET", "hdd")
+				return isMachine(ctx, m, cluster, "leaver", "joiner", "before", "262144", "JST", "hdd")
 			}},
 			step{"change the cloud-config and reboot", func() error {
 				if err := m.SetUserData(after); err != nil {
