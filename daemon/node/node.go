@@ -116,6 +116,10 @@ func Run(ctx context.Context, opts Options) error {
 		if err := waitRegistered(ctx, client, opts.NodeName, opts.Log); err != nil {
 			return err
 		}
+		if err := reconcileLabels(ctx, client, opts.NodeName, opts.Cluster.NodeLabel); err != nil {
+			// The node works without; the next start tries again.
+			opts.Log.Error("labels of the configuration are not on the node", "error", err)
+		}
 		// Theirs are rights that a new cluster has to make first.
 		if err := waitAPI(ctx, client, opts.Log); err != nil {
 			return err
