@@ -38,7 +38,7 @@ func TestConfigurationPage(t *testing.T) {
 
 // TestConfigurationPageCommandLine parses the page's words.
 func TestConfigurationPageCommandLine(t *testing.T) {
-	line := regexp.MustCompile("(?m)^skerry\\..*$").FindString(string(read(t, configurationPage)))
+	line := regexp.MustCompile(`(?m)^skerry\..*$`).FindString(string(read(t, configurationPage)))
 	d := newDecoder([]Layer{CommandLineLayer(line)})
 	root, ok := d.read(0)
 	if !ok || root == nil || !strings.Contains(line, "node-label") {

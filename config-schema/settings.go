@@ -143,11 +143,9 @@ func (w *settingsWriter) structure(v reflect.Value, path string, origin Origin) 
 		if key == "" || key == "-" || v.Field(i).IsZero() && !w.isWritten(at) {
 			continue
 		}
-		child := reflect.Value{}
+		child := v.Field(i)
 		if file, ok := v.Interface().(File); ok && key == "content" && file.private() {
 			child = reflect.ValueOf(Secret(file.Content))
-		} else {
-			child = v.Field(i)
 		}
 		if node := w.value(child, at, origin); node != nil {
 			n.Content = append(n.Content, nameNode(key), node)

@@ -108,7 +108,7 @@ func TestNetworkOfOthers(t *testing.T) {
 // having them read finds them right the next time, and has them read all the
 // same.
 func TestNetworkIsReadInTheEnd(t *testing.T) {
-	m, system := newMachine(t)
+	m, _ := newMachine(t)
 	networkd := m.Networkd.(*fakeNetworkd)
 	networkd.refuse = map[string]error{"reload": errors.New("no bus")}
 	err := defineNetwork(t.Context(), m, parse(t, renamed))
@@ -124,8 +124,8 @@ func TestNetworkIsReadInTheEnd(t *testing.T) {
 	}
 
 	for cut := 0; ; cut++ {
-		m, system = newMachine(t)
-		networkd = m.Networkd.(*fakeNetworkd)
+		m, system := newMachine(t)
+		networkd := m.Networkd.(*fakeNetworkd)
 		system.after = cut
 		err := defineNetwork(t.Context(), m, parse(t, twoCards))
 		if err == nil {

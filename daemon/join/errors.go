@@ -53,7 +53,7 @@ func kindOf(err error) error {
 func explain(server string, err error, retry time.Duration) string {
 	var what string
 	switch kindOf(err) { //nolint:errorlint // kindOf returns the sentinels themselves
-	case ErrUnreachable:
+	case ErrUnreachable: //nolint:errorlint // the same
 		what = fmt.Sprintf("cannot reach server %s: %v", server, cause(err))
 	case ErrUntrusted:
 		what = fmt.Sprintf("server %s is not trusted: %v", server, cause(err))

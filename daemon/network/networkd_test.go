@@ -107,7 +107,7 @@ func TestNetworkdComplains(t *testing.T) {
 		t.Skipf("no systemd-networkd on this machine: %v", err)
 	}
 	dir := t.TempDir()
-	text := fmt.Sprintf("%s\n[Match]\nName=enp1s0\n\n[Network]\nAdress=192.0.2.1/24\n", header)
+	text := fmt.Sprintf("%s\n[Match]\nName=enp1s0\n\n[Network]\nAddresses=192.0.2.1/24\n", header)
 	if err := os.WriteFile(filepath.Join(dir, Prefix+"enp1s0.network"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
