@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	utilnet "k8s.io/apimachinery/pkg/util/net"
-
 	configschema "github.com/skerry-os/skerry/config-schema"
 )
 
@@ -32,7 +30,7 @@ const routeGrace = 5 * time.Second
 var (
 	// choose returns the address of the interface with the default route, IPv4
 	// before IPv6.
-	choose    = utilnet.ChooseHostInterface
+	choose    = chooseSource
 	addresses = hostAddresses
 )
 

@@ -71,6 +71,7 @@ func (z *Azure) Fetch(ctx context.Context) (*Document, error) {
 				KeyData string `json:"keyData"`
 			} `json:"publicKeys"`
 		} `json:"compute"`
+		Network json.RawMessage `json:"network"`
 	}
 	if err := json.Unmarshal(reply.body, &instance); err != nil {
 		return nil, fmt.Errorf("the answer of %s is not valid: %w", talk.name(), err)
@@ -86,5 +87,64 @@ func (z *Azure) Fetch(ctx context.Context) (*Document, error) {
 	for _, key := range compute.PublicKeys {
 		a.keys = append(a.keys, key.KeyData)
 	}
+	a.describe(talk.Log, instance.Network, &azureNetwork{})
 	return a.document(z.Name(), talk.name())
+}
+
+// azureNetwork are the cards of a machine, the first one first: "Azure Instance
+// Metadata Service", network metadata. Hardware addresses have no colons.
+type azureNetwork struct {
+	Interfaces []struct {
+		MAC  string       `json:"macAddress"`
+		IPv4 azureAddress `json:"ipv4"`
+		IPv6 azureAddress `json:"ipv6"`
+	} `json:"interface"`
+}
+
+type azureAddress struct {
+	Addresses []struct {
+		Private string `json:"privateIpAddress"`
+	} `json:"ipAddress"`
+	Subnets []struct {
+		Address string `json:"address"`
+		Prefix  string `json:"prefix"`
+	} `json:"subnet"`
+}
+
+// azureDriver is that of the cards that a definition means. With accelerated
+// networking each has a second one behind it, with the same hardware address and
+// the driver of its maker, which the kernel joins to the first by itself.
+const azureDriver = "hv_netvsc"
+
+// describe has the first address of the first card by DHCP, which is what
+// Azure's agents do, and writes down all others.
+func (n *azureNetwork) describe(p *netplan) error {
+	for k := range n.Interfaces {
+		card, err := p.card(n.Interfaces[k].MAC)
+		if err != nil {
+			return err
+		}
+		card.Match.Driver = azureDriver
+		v4, v6 := &n.Interfaces[k].IPv4, &n.Interfaces[k].IPv6
+		if k == 0 {
+			card.DHCP4, card.DHCP6 = true, len(v6.Addresses) > 0
+		} else {
+			card.beside()
+		}
+		for _, family := range []*azureAddress{v4, v6} {
+			for i, address := range family.Addresses {
+				switch {
+				case k == 0 && i == 0:
+				case k == 0 || len(family.Subnets) == 0:
+					err = card.alone(address.Private)
+				default:
+					err = card.address(address.Private, family.Subnets[0].Prefix)
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }

@@ -109,19 +109,19 @@ var platforms = []platform{
 	}},
 	{name: "hetzner", rules: []rule{{field: sysVendor, how: is, values: []string{"Hetzner"}}},
 		open: func(log *slog.Logger, _ DMI) Source {
-			return &Hetzner{Bases: withLinkLocal(linkLocalMetadata, metadataBase), Fetcher: NewMetadataFetcher(log)}
+			return NewSummary("hetzner", withLinkLocal(linkLocalMetadata, metadataBase), NewMetadataFetcher(log))
 		}},
 	{name: "digitalocean", rules: []rule{{field: sysVendor, how: is, values: []string{"DigitalOcean"}}},
 		open: func(log *slog.Logger, _ DMI) Source {
-			return &DigitalOcean{Kind: "digitalocean", Bases: []string{metadataBase}, Fetcher: NewMetadataFetcher(log)}
+			return NewSummary("digitalocean", fixed(metadataBase), NewMetadataFetcher(log))
 		}},
 	{name: "upcloud", rules: []rule{{field: sysVendor, how: is, values: []string{"UpCloud"}}},
 		open: func(log *slog.Logger, _ DMI) Source {
-			return &DigitalOcean{Kind: "upcloud", Bases: []string{metadataBase}, Fetcher: NewMetadataFetcher(log)}
+			return NewSummary("upcloud", fixed(metadataBase), NewMetadataFetcher(log))
 		}},
 	{name: "vultr", rules: []rule{{field: sysVendor, how: is, values: []string{"Vultr"}}},
 		open: func(log *slog.Logger, _ DMI) Source {
-			return &Vultr{Bases: []string{metadataBase}, Fetcher: NewMetadataFetcher(log)}
+			return NewSummary("vultr", fixed(metadataBase), NewMetadataFetcher(log))
 		}},
 	{name: "scaleway", rules: []rule{{field: sysVendor, how: is, values: []string{"Scaleway"}}},
 		open: func(log *slog.Logger, _ DMI) Source {
@@ -164,7 +164,7 @@ var platforms = []platform{
 	{name: "vmware", rules: []rule{{field: sysVendor, how: is, values: []string{"VMware, Inc."}}}},
 	// Metal of many makers, which firmware does not tell from any other.
 	{name: "equinix", aliases: []string{"packet"}, open: func(log *slog.Logger, _ DMI) Source {
-		return &Equinix{Bases: []string{equinixBase}, Fetcher: NewMetadataFetcher(log)}
+		return NewSummary("equinix", fixed(equinixBase), NewMetadataFetcher(log))
 	}},
 	{name: "nocloud"},
 	{name: "configdrive"},

@@ -91,17 +91,17 @@ func openGCE(base string, f *Fetcher) Source { return &GCE{Bases: []string{base}
 func openOpenStack(base string, f *Fetcher) Source {
 	return &OpenStack{Bases: fixed(base), Fetcher: f}
 }
-func openHetzner(base string, f *Fetcher) Source { return &Hetzner{Bases: fixed(base), Fetcher: f} }
-func openDigitalOcean(base string, f *Fetcher) Source {
-	return &DigitalOcean{Kind: "digitalocean", Bases: []string{base}, Fetcher: f}
+func openAkamai(base string, f *Fetcher) Source { return &Akamai{Bases: []string{base}, Fetcher: f} }
+func openOracle(base string, f *Fetcher) Source { return &Oracle{Bases: []string{base}, Fetcher: f} }
+
+// openSummary is for the clouds that have all in one file.
+func openSummary(kind string) func(base string, f *Fetcher) Source {
+	return func(base string, f *Fetcher) Source { return NewSummary(kind, fixed(base), f) }
 }
-func openUpCloud(base string, f *Fetcher) Source {
-	return &DigitalOcean{Kind: "upcloud", Bases: []string{base}, Fetcher: f}
-}
-func openVultr(base string, f *Fetcher) Source   { return &Vultr{Bases: []string{base}, Fetcher: f} }
-func openAkamai(base string, f *Fetcher) Source  { return &Akamai{Bases: []string{base}, Fetcher: f} }
-func openEquinix(base string, f *Fetcher) Source { return &Equinix{Bases: []string{base}, Fetcher: f} }
-func openOracle(base string, f *Fetcher) Source  { return &Oracle{Bases: []string{base}, Fetcher: f} }
+
+var openHetzner, openDigitalOcean, openUpCloud, openVultr, openEquinix = openSummary("hetzner"), openSummary("digitalocean"),
+	openSummary("upcloud"), openSummary("vultr"), openSummary("equinix")
+
 func openAzure(base string, f *Fetcher) Source {
 	return &Azure{Bases: []string{base}, Wire: base, InstanceID: "4711", Fetcher: f}
 }

@@ -4,9 +4,12 @@ package source
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -60,6 +63,11 @@ func (e *EC2) Fetch(ctx context.Context) (*Document, error) {
 	if a.userData, err = talk.get(ctx, ec2UserData, maxUserData, header); err != nil {
 		return nil, err
 	}
+	cards, err := ec2Cards(ctx, talk, header)
+	if err != nil {
+		return nil, err
+	}
+	a.describe(talk.Log, cards, &ec2Network{})
 	return a.document(e.Name(), talk.name())
 }
 
@@ -111,4 +119,93 @@ func ec2Keys(ctx context.Context, talk *conversation, path string, header map[st
 		keys = append(keys, string(key))
 	}
 	return keys, nil
+}
+
+// ec2Network are the cards of a machine: "Instance metadata categories" of the
+// EC2 user guide, network/interfaces/macs.
+type ec2Network []ec2Card
+
+// ec2Card has a list of lines in each field but the numbers. The values are
+// those of the metadata, put together by ec2Cards.
+type ec2Card struct {
+	MAC         string
+	NetworkCard string // empty for the first, but where a machine has several
+	Device      string // its number on the network card
+	IPv4, IPv6  string
+	Subnet4     string
+	Subnet6     string
+}
+
+// ec2Cards asks for all cards, and returns an ec2Network in JSON, or nil where
+// the service knows none.
+func ec2Cards(ctx context.Context, talk *conversation, header map[string]string) ([]byte, error) {
+	const path = ec2MetaData + "network/interfaces/macs/"
+	index, err := talk.get(ctx, path, maxMetaData, header)
+	if err != nil || index == nil {
+		return nil, err
+	}
+	var cards ec2Network
+	for line := range strings.Lines(string(index)) {
+		card := ec2Card{MAC: strings.TrimSuffix(strings.TrimSpace(line), "/")}
+		if card.MAC == "" {
+			continue
+		}
+		for name, value := range map[string]*string{
+			"network-card": &card.NetworkCard, "device-number": &card.Device, "local-ipv4s": &card.IPv4, "ipv6s": &card.IPv6,
+			"subnet-ipv4-cidr-block": &card.Subnet4, "subnet-ipv6-cidr-blocks": &card.Subnet6,
+		} {
+			data, err := talk.get(ctx, path+card.MAC+"/"+name, maxMetaData, header)
+			if err != nil {
+				return nil, err
+			}
+			*value = strings.TrimSpace(string(data))
+		}
+		cards = append(cards, card)
+	}
+	return json.Marshal(cards)
+}
+
+// number is where a card comes in the order of all.
+func (c *ec2Card) number() int {
+	network, _ := strconv.Atoi(c.NetworkCard) // zero where it isn't said
+	device, _ := strconv.Atoi(c.Device)
+	return network<<16 + device
+}
+
+// describe has the first card by DHCP with its further addresses, and gives the
+// others their addresses. Packets from the address of one card must not leave by
+// another, so that those serve their own subnets only.
+func (n *ec2Network) describe(p *netplan) error {
+	cards := *n
+	slices.SortStableFunc(cards, func(a, b ec2Card) int { return a.number() - b.number() })
+	for k := range cards {
+		card, err := p.card(cards[k].MAC)
+		if err != nil {
+			return err
+		}
+		first := k == 0
+		v4, v6 := strings.Fields(cards[k].IPv4), strings.Fields(cards[k].IPv6)
+		if card.DHCP4, card.DHCP6 = first, first && len(v6) > 0; !first {
+			card.beside()
+		}
+		for _, family := range []struct {
+			addresses []string
+			subnets   string
+		}{{v4, cards[k].Subnet4}, {v6, cards[k].Subnet6}} {
+			subnets := strings.Fields(family.subnets)
+			for i, address := range family.addresses {
+				switch {
+				case first && i == 0: // DHCP's
+				case first || i > 0 || len(subnets) == 0:
+					err = card.alone(address)
+				default:
+					err = card.address(address, subnets[0])
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }

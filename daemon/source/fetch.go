@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
@@ -46,7 +47,9 @@ type Fetcher struct {
 	Budget, Timeout time.Duration
 	Now             func() time.Time
 	Sleep           func(ctx context.Context, d time.Duration) error
-	Log             *slog.Logger
+	// Own tells what this machine has on its end of a connection.
+	Own func(local net.Addr) (ownSide, error)
+	Log *slog.Logger
 }
 
 // NewMetadataFetcher returns a fetcher for the metadata server of a cloud. That
@@ -100,7 +103,7 @@ func newFetcher(log *slog.Logger, transport *http.Transport, redirect func(*http
 	transport.DisableCompression = true // a digest is of what is served
 	return &Fetcher{
 		Client: &http.Client{Transport: transport, CheckRedirect: redirect},
-		Budget: budget, Timeout: requestTimeout, Log: log, Now: time.Now,
+		Budget: budget, Timeout: requestTimeout, Log: log, Now: time.Now, Own: findOwnSide,
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			timer := time.NewTimer(d)
 			defer timer.Stop()
@@ -134,6 +137,7 @@ type conversation struct {
 	bases  func() []string
 	base   string // that has answered, or empty
 	reason string // last told
+	local  net.Addr
 }
 
 func (f *Fetcher) converse(source string, bases func() []string) *conversation {
@@ -202,7 +206,7 @@ func (c *conversation) ask(ctx context.Context, q query) (*reply, error) {
 var errTooLarge = errors.New("the answer is too large")
 
 func (c *conversation) send(ctx context.Context, base string, q query) (*reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	ctx, cancel := context.WithTimeout(httptrace.WithClientTrace(ctx, c.trace()), c.Timeout)
 	defer cancel()
 	method := q.method
 	if method == "" {

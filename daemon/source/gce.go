@@ -69,7 +69,36 @@ func (g *GCE) Fetch(ctx context.Context) (*Document, error) {
 		lists = append(lists, project("ssh-keys"), project("sshKeys"))
 	}
 	a.keys = gceKeys(g.Fetcher.Now(), lists...)
+	cards, err := g.get(ctx, talk, gceInstance+"network-interfaces/?recursive=true")
+	if err != nil {
+		return nil, err
+	}
+	a.describe(talk.Log, cards, &gceCards{})
 	return a.document(g.Name(), talk.name())
+}
+
+// gceCards are the cards of a machine, the first one first: "Predefined metadata
+// keys" of the Compute Engine documentation, and Google's guest agent for IPv6.
+type gceCards []struct {
+	MAC string `json:"mac"`
+	MTU int    `json:"mtu"`
+	// Refresh is there for a card with IPv6 addresses, which DHCPv6 gives.
+	Refresh string `json:"dhcpv6Refresh"`
+}
+
+// describe has every card by DHCP, the first one preferred. The network's MTU is
+// smaller than other networks', and packets that are larger are lost. Addresses
+// that load balancers forward, and ranges of aliases, are left out: on a node
+// they are those of Services and pods.
+func (n *gceCards) describe(p *netplan) error {
+	for _, c := range *n {
+		card, err := p.card(c.MAC)
+		if err != nil {
+			return err
+		}
+		card.DHCP4, card.DHCP6, card.MTU = true, c.Refresh != "", c.MTU
+	}
+	return nil
 }
 
 var errNotGoogle = errors.New("what answers is not Google's metadata server: its answer has no header " + gceFlavorHeader)

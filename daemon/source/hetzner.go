@@ -3,28 +3,16 @@
 package source
 
 import (
-	"context"
-	"fmt"
+	"log/slog"
 
 	"gopkg.in/yaml.v3"
 )
 
-// Hetzner asks the metadata server of Hetzner Cloud.
-type Hetzner struct {
-	Bases   func() []string
-	Fetcher *Fetcher
-}
-
-// Name returns "hetzner".
-func (*Hetzner) Name() string { return "hetzner" }
-
-// Fetch asks for the document.
-func (h *Hetzner) Fetch(ctx context.Context) (*Document, error) {
-	talk := h.Fetcher.converse(h.Name(), h.Bases)
-	data, err := talk.must(ctx, "/hetzner/v1/metadata", maxMetaData, nil)
-	if err != nil {
-		return nil, err
-	}
+// readHetzner reads the metadata of Hetzner Cloud. That has a network-config of
+// its own, for the public card: cards in private networks have DHCP, and no
+// router but with the lowest preference. Alias addresses in private networks are
+// not in it.
+func readHetzner(data []byte, _ *slog.Logger) (*answer, error) {
 	var meta struct {
 		InstanceID    scalar     `yaml:"instance-id"`
 		Hostname      string     `yaml:"hostname"`
@@ -33,19 +21,16 @@ func (h *Hetzner) Fetch(ctx context.Context) (*Document, error) {
 		NetworkConfig yaml.Node  `yaml:"network-config"`
 	}
 	if err := yaml.Unmarshal(data, &meta); err != nil {
-		return nil, fmt.Errorf("the answer of %s is not valid: %w", talk.name(), err)
+		return nil, err
 	}
 	a := &answer{
 		instanceID: string(meta.InstanceID), hostname: meta.Hostname, keys: meta.PublicKeys,
 		vendorData: []byte(meta.VendorData), networkKind: CloudInitNetwork,
 	}
-	if meta.NetworkConfig.Kind == yaml.MappingNode {
-		if a.network, err = yaml.Marshal(&meta.NetworkConfig); err != nil {
-			return nil, err
-		}
+	if meta.NetworkConfig.Kind != yaml.MappingNode {
+		return a, nil
 	}
-	if a.userData, err = talk.get(ctx, "/hetzner/v1/userdata", maxUserData, nil); err != nil {
-		return nil, err
-	}
-	return a.document(h.Name(), talk.name())
+	var err error
+	a.network, err = yaml.Marshal(&meta.NetworkConfig)
+	return a, err
 }

@@ -54,5 +54,67 @@ func (o *Oracle) Fetch(ctx context.Context) (*Document, error) {
 	if a.userData, err = decodeBase64([]byte(instance.Metadata.UserData)); err != nil {
 		return nil, fmt.Errorf("user_data of %s %w", talk.name(), err)
 	}
+	vnics, err := o.vnics(ctx, talk, q.header)
+	if err != nil {
+		return nil, err
+	}
+	a.describe(talk.Log, vnics, &oracleVNICs{})
 	return a.document(o.Name(), talk.name())
+}
+
+// oracleVNICs are the cards of a machine, the first one first: "Getting Instance
+// Metadata" of Oracle's documentation.
+type oracleVNICs []oracleVNIC
+
+type oracleVNIC struct {
+	MAC     string `json:"macAddr"`
+	Address string `json:"privateIp"`
+	Network string `json:"subnetCidrBlock"`
+	// IPv6Addresses are those of the card; not there in a network without IPv6.
+	IPv6Addresses []string `json:"ipv6Addresses"`
+	IPv6Network   string   `json:"ipv6SubnetCidrBlock"`
+}
+
+// vnicTries is how often the cards are asked for: the service says 404 for
+// moments, here too, and a machine does without a description of them.
+const vnicTries = 3
+
+func (*Oracle) vnics(ctx context.Context, talk *conversation, header map[string]string) ([]byte, error) {
+	for try := 1; ; try++ {
+		data, err := talk.get(ctx, "/opc/v2/vnics/", maxMetaData, header)
+		if err != nil || data != nil || try == vnicTries {
+			return data, err
+		}
+		if err := talk.Sleep(ctx, firstPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// describe has the first card by DHCP, and gives the others their addresses. On
+// bare metal the others are VLANs of a port and no cards: there the definition
+// finds nothing, and changes nothing.
+func (v *oracleVNICs) describe(p *netplan) error {
+	for k, vnic := range *v {
+		card, err := p.card(vnic.MAC)
+		if err != nil {
+			return err
+		}
+		if k == 0 {
+			card.DHCP4, card.DHCP6 = true, len(vnic.IPv6Addresses) > 0
+			continue
+		}
+		card.beside()
+		if vnic.Address != "" {
+			if err := card.address(vnic.Address, vnic.Network); err != nil {
+				return err
+			}
+		}
+		for _, address := range vnic.IPv6Addresses {
+			if err := card.address(address, vnic.IPv6Network); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

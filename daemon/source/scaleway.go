@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -61,6 +63,7 @@ func (s *Scaleway) Fetch(ctx context.Context) (*Document, error) {
 			a.keys = append(a.keys, strings.ReplaceAll(key, "_", " "))
 		}
 	}
+	a.describe(talk.Log, data, &scalewayNetwork{own: talk.ownSide})
 	if a.userData, err = talk.get(ctx, "/user_data/cloud-init", maxUserData, nil); err != nil {
 		return nil, err
 	}
@@ -68,6 +71,70 @@ func (s *Scaleway) Fetch(ctx context.Context) (*Document, error) {
 		return nil, err
 	}
 	return a.document(s.Name(), talk.name())
+}
+
+// scalewayNetwork are the addresses and further cards of a machine: the "Metadata
+// API" of Scaleway's documentation, and what cloud-init takes from it. The card
+// with the public addresses isn't named.
+type scalewayNetwork struct {
+	Public []scalewayAddress `json:"public_ips"`
+	// IPv6 is that of machines of the older kind.
+	IPv6    *scalewayAddress `json:"ipv6"`
+	Private []struct {
+		MAC string `json:"mac_address"`
+	} `json:"private_nics"`
+
+	own func() (ownSide, error)
+}
+
+type scalewayAddress struct {
+	Address string `json:"address"`
+	Netmask any    `json:"netmask"` // a prefix length, as a string or a number
+	Gateway string `json:"gateway"`
+}
+
+// describe has the first address of the card over which the server was asked by
+// DHCP, and writes the others down. Cards in private networks have DHCP, too.
+func (n *scalewayNetwork) describe(p *netplan) error {
+	own, err := n.own()
+	if err != nil {
+		return err
+	}
+	card, err := p.card(own.mac)
+	if err != nil {
+		return err
+	}
+	card.DHCP4 = true
+	list := n.Public
+	if n.IPv6 != nil {
+		list = append(slices.Clone(list), *n.IPv6)
+	}
+	for _, ip := range list {
+		addr, err := netip.ParseAddr(ip.Address)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%q is not an IP address", ip.Address)
+		case addr == own.address:
+		case addr.Is4():
+			err = card.alone(ip.Address)
+		default:
+			err = card.address(ip.Address, fmt.Sprint(ip.Netmask))
+			if err == nil && ip.Gateway != "" {
+				err = p.router(card, ip.Gateway)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, nic := range n.Private {
+		private, err := p.card(nic.MAC)
+		if err != nil {
+			return err
+		}
+		private.DHCP4 = true
+	}
+	return nil
 }
 
 // NewRootPortFetcher returns a fetcher for metadata whose every request comes

@@ -48,6 +48,12 @@ func (k *Akamai) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		giveJSON(w, map[string]any{"users": map[string]any{"root": k.Keys}})
+	case "/v1/network":
+		if !isJSON {
+			give(w, r, "ipv4.public: \n")
+			return
+		}
+		giveJSON(w, k.part(`{"interfaces": [], "ipv4": {"public": [], "private": [], "shared": []}, "ipv6": {}}`))
 	case "/v1/user-data":
 		if k.UserData == "" {
 			w.WriteHeader(http.StatusOK)

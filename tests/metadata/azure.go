@@ -59,7 +59,7 @@ func (z *Azure) instance(w http.ResponseWriter, r *http.Request) {
 			compute["userData"] = base64.StdEncoding.EncodeToString([]byte(z.UserData))
 			compute["osProfile"] = map[string]any{"computerName": z.Hostname, "adminUsername": "azureuser"}
 		}
-		giveJSON(w, map[string]any{"compute": compute, "network": map[string]any{}})
+		giveJSON(w, map[string]any{"compute": compute, "network": z.part("{}")})
 	}
 }
 

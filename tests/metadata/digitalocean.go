@@ -23,7 +23,7 @@ func (d *DigitalOcean) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/metadata/v1.json":
 		summary := map[string]any{
 			"droplet_id": json.Number(d.InstanceID), "hostname": d.Hostname, "public_keys": d.Keys, "region": "ams3",
-			"interfaces": map[string]any{},
+			"interfaces": d.part("{}"), "dns": map[string]any{"nameservers": []string{"67.207.67.2", "67.207.67.3"}},
 		}
 		if !d.Short {
 			summary["user_data"], summary["vendor_data"] = d.UserData, d.VendorData
@@ -46,7 +46,7 @@ func (u *UpCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/metadata/v1.json":
 		giveJSON(w, map[string]any{
 			"cloud_name": "upcloud", "instance_id": u.InstanceID, "hostname": u.Hostname, "public_keys": u.Keys,
-			"user_data": u.UserData, "vendor_data": u.VendorData, "network": map[string]any{},
+			"user_data": u.UserData, "vendor_data": u.VendorData, "network": u.part("{}"),
 		})
 	default:
 		http.NotFound(w, r)

@@ -15,6 +15,9 @@ type EC2 struct {
 	// V1Only is a service that knows no tokens, V2Only one that demands them,
 	// Off one that is turned off for this instance.
 	V1Only, V2Only, Off bool
+	// Cards are the values of each card below network/interfaces/macs, by its
+	// hardware address and the name of the value.
+	Cards map[string]map[string]string
 }
 
 const ec2Token = "AQAEAExample-token=="
@@ -70,10 +73,26 @@ func (e *EC2) value(path string) string {
 		}
 		return strings.Join(index, "\n")
 	}
+	if below, ok := strings.CutPrefix(path, "meta-data/network/interfaces/macs/"); ok {
+		return e.card(below)
+	}
 	for i, key := range e.Keys {
 		if path == fmt.Sprintf("meta-data/public-keys/%d/openssh-key", i) {
 			return key + "\n"
 		}
 	}
 	return ""
+}
+
+// card is a value of a card, or the list of all, which has no order.
+func (e *EC2) card(path string) string {
+	mac, name, ok := strings.Cut(path, "/")
+	if ok {
+		return e.Cards[mac][name]
+	}
+	var index []string
+	for mac := range e.Cards {
+		index = append(index, mac+"/")
+	}
+	return strings.Join(index, "\n")
 }

@@ -16,7 +16,7 @@ func (e *Equinix) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/metadata":
 		giveJSON(w, map[string]any{
 			"id": e.InstanceID, "hostname": e.Hostname, "ssh_keys": e.Keys, "plan": "c3.small.x86",
-			"network": map[string]any{"bonding": map[string]any{"mode": 4}},
+			"network": e.part(`{"bonding": {"mode": 4}}`),
 		})
 	case "/userdata":
 		w.WriteHeader(http.StatusOK)

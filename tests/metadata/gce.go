@@ -33,6 +33,8 @@ func (g *GCE) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Missing Metadata-Flavor:Google header.", http.StatusForbidden)
 	case !ok:
 		http.NotFound(w, r)
+	case path == "instance/network-interfaces/" && r.URL.Query().Get("recursive") == "true":
+		giveJSON(w, g.part("[]"))
 	default:
 		give(w, r, g.value(path))
 	}

@@ -20,8 +20,18 @@ type Machine struct {
 	// UserData and VendorData are as the cloud's user wrote them; empty for none.
 	UserData, VendorData string
 	// Network is the network definition in the cloud's own format, for the
-	// clouds that have one; empty for none.
+	// clouds that have one; empty for none. Where it is a part of a greater JSON
+	// document, it is that part.
 	Network string
+}
+
+// part is the network definition as a part of a document, or what stands there
+// without one.
+func (m *Machine) part(otherwise string) json.RawMessage {
+	if m.Network == "" {
+		return json.RawMessage(otherwise)
+	}
+	return json.RawMessage(m.Network)
 }
 
 // SlowStart is a server that is not up yet: it drops the first connections,

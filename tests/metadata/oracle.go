@@ -25,6 +25,8 @@ func (o *Oracle) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		giveJSON(w, map[string]any{
 			"id": o.InstanceID, "hostname": o.Hostname, "displayName": "Display Name", "metadata": metadata, "shape": "VM.Standard.E4.Flex",
 		})
+	case r.URL.Path == "/opc/v2/vnics/" && o.Network != "":
+		giveJSON(w, o.part(""))
 	default:
 		http.NotFound(w, r)
 	}

@@ -3,6 +3,7 @@
 package metadata
 
 import (
+	"encoding/json"
 	"net"
 	"net/http"
 	"strconv"
@@ -31,9 +32,11 @@ func (s *Scaleway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, key := range s.Keys {
 			keys = append(keys, map[string]string{"key": key, "fingerprint": "256 MD5:00"})
 		}
-		giveJSON(w, map[string]any{
-			"id": s.InstanceID, "hostname": s.Hostname, "ssh_public_keys": keys, "tags": s.Tags, "public_ips": []any{},
-		})
+		conf := map[string]any{}
+		// The parts of the network stand among the rest.
+		_ = json.Unmarshal(s.part(`{"public_ips": [], "private_ip": null, "ipv6": null, "private_nics": []}`), &conf)
+		conf["id"], conf["hostname"], conf["ssh_public_keys"], conf["tags"] = s.InstanceID, s.Hostname, keys, s.Tags
+		giveJSON(w, conf)
 	case "/user_data/cloud-init", "/vendor_data/cloud-init":
 		if !fromRootPort(r) {
 			http.Error(w, "the source port must be below 1024", http.StatusForbidden)

@@ -24,14 +24,17 @@ func (v *Vultr) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/v1.json":
 		summary := map[string]any{
-			"instanceid": "12345", "instance-v2-id": v.InstanceID, "hostname": v.Hostname, "interfaces": []any{},
+			"instanceid": "12345", "instance-v2-id": v.InstanceID, "hostname": v.Hostname, "interfaces": v.part("[]"),
 			"public-keys": any(strings.Join(v.Keys, "\n") + "\n"),
 		}
 		if v.List {
 			summary["public-keys"] = v.Keys
 		}
-		if r.Header.Get("Metadata-Token") != "" && !v.Short {
-			summary["user-data"] = v.UserData
+		if r.Header.Get("Metadata-Token") != "" {
+			summary["user-data"], summary["vendor-data"] = any([]any{}), []any{} // what is empty is a list
+			if v.UserData != "" && !v.Short {
+				summary["user-data"] = v.UserData
+			}
 		}
 		giveJSON(w, summary)
 	case "/latest/user-data":
