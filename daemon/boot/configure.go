@@ -84,7 +84,8 @@ func (b *Boot) network(ctx context.Context) error {
 }
 
 // fetch asks the source of the network until it answers: a machine that has
-// nothing else to go by had better come up late than not at all.
+// nothing else to go by had better come up late than not at all. An answer that
+// there is nothing is one: the boot ends, with what to do on the console.
 func (b *Boot) fetch(ctx context.Context) (*config.Loaded, error) {
 	for {
 		loaded, err := b.loader.Network(ctx)

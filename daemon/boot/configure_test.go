@@ -25,6 +25,7 @@ import (
 // cloud is a source of the network that is silent for some requests.
 type cloud struct {
 	silent     int
+	missing    bool // it answers that there is nothing
 	userData   string
 	instanceID string
 	asked      int
@@ -36,6 +37,9 @@ func (*cloud) Name() string { return "cloud" }
 func (c *cloud) Fetch(context.Context) (*source.Document, error) {
 	if c.asked++; c.asked <= c.silent {
 		return nil, fmt.Errorf("ask cloud: %w within 2m0s: connection refused", source.ErrNoAnswer)
+	}
+	if c.missing {
+		return nil, fmt.Errorf("ask cloud: %w: it says 404 Not Found: put the file there, and boot again", source.ErrMissing)
 	}
 	d := &source.Document{Source: "cloud", Name: "the cloud", InstanceID: c.instanceID}
 	if c.userData != "" {
@@ -150,6 +154,41 @@ func TestCloudIsSilent(t *testing.T) {
 	}
 	if m.system.hostname != "kept" || m.cloud.asked != 1 {
 		t.Errorf("hostname %q, asked %d times", m.system.hostname, m.cloud.asked)
+	}
+}
+
+// TestNothingThere: a file that is not there ends the boot, with what to do,
+// unless there is a copy. Nothing is kept, so that the next boot asks again.
+func TestNothingThere(t *testing.T) {
+	m := newMachine(t, &cloud{silent: 2, missing: true})
+	if err := m.early(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err := m.network(t.Context())
+	if !errors.Is(err, source.ErrMissing) || !strings.Contains(err.Error(), "put the file there, and boot again") || m.cloud.asked != 3 {
+		t.Errorf("asked %d times: %v", m.cloud.asked, err)
+	}
+	if m.loaded != nil || m.system.hostname != "" {
+		t.Errorf("loaded %+v, hostname %q", m.loaded, m.system.hostname)
+	}
+	if _, err := m.kept.Fetch(t.Context()); !errors.Is(err, source.ErrAbsent) {
+		t.Errorf("kept: %v", err)
+	}
+	// The next boot finds it.
+	m.cloud.missing, m.cloud.userData, m.cloud.instanceID = false, ofCloud, "i-1"
+	if err := errors.Join(m.early(t.Context()), m.network(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if m.system.hostname != "from-cloud" {
+		t.Errorf("hostname %q", m.system.hostname)
+	}
+	// And one without it has the copy.
+	m.cloud.missing, m.cloud.asked, m.loaded = true, 0, nil
+	if err := errors.Join(m.early(t.Context()), m.network(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if m.cloud.asked != 1 || !strings.Contains(m.console.String(), "going on with the copy of the last one") {
+		t.Errorf("asked %d times:\n%s", m.cloud.asked, m.console)
 	}
 }
 

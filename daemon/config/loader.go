@@ -83,7 +83,7 @@ func (l *Loader) local(ctx context.Context) (document *source.Document, instance
 
 // Network asks the source of the network, unless a document is there and only
 // what it includes is not. The kept copy stands in for a server that doesn't
-// answer, but not for an answer that is wrong.
+// answer or has nothing, but not for an answer that is wrong.
 func (l *Loader) Network(ctx context.Context) (*Loaded, error) {
 	if l.pending != nil {
 		return l.accept(ctx, l.pending, l.instanceID, l.Around.Fetcher)
@@ -96,7 +96,7 @@ func (l *Loader) Network(ctx context.Context) (*Loaded, error) {
 		return l.accept(ctx, document, document.InstanceID, l.Around.Fetcher)
 	case err == nil:
 		l.remember(document)
-	case errors.Is(err, source.ErrNoAnswer):
+	case errors.Is(err, source.ErrNoAnswer), errors.Is(err, source.ErrMissing):
 		loaded, keptErr := l.fromKept(ctx)
 		if errors.Is(keptErr, ErrNone) {
 			return nil, fmt.Errorf("load the cloud-config from %s: %w", s.Name(), err)

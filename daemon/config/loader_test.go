@@ -29,6 +29,7 @@ func cloud(userData, instanceID string, keys ...string) medium {
 func TestNetwork(t *testing.T) {
 	kept := &source.Document{UserData: []byte("#cloud-config\nhostname: kept\n"), MetaData: []byte("instance-id: i-old\n")}
 	silent := medium{err: fmt.Errorf("ask cloud: %w within 2m0s", source.ErrNoAnswer)}
+	missing := medium{err: fmt.Errorf("ask the server: %w: it says 404", source.ErrMissing)}
 	for _, test := range []struct {
 		name           string
 		local          source.Source
@@ -42,6 +43,8 @@ func TestNetwork(t *testing.T) {
 		{name: "the copy is no medium", network: cloud("#cloud-config\nhostname: a\n", "i-1"), kept: kept, hostname: "a", from: "cloud", instance: "i-1"},
 		{name: "no answer, copy", network: silent, kept: kept, hostname: "kept", from: "state"},
 		{name: "no answer, no copy", network: silent, err: "no answer within"},
+		{name: "nothing there, copy", network: missing, kept: kept, hostname: "kept", from: "state"},
+		{name: "nothing there, no copy", network: missing, err: "not given: it says 404"},
 		{name: "wrong answer, copy", network: medium{err: errors.New("digest")}, kept: kept, err: "digest"},
 		{name: "invalid, copy", network: cloud("#cloud-config\nhostnme: a\n", "i-1"), kept: kept, err: "unknown key"},
 		{name: "no user-data, copy", network: cloud("", "i-2"), kept: kept, hostname: "kept", from: "state", instance: "i-2"},

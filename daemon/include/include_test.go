@@ -37,9 +37,10 @@ func TestWeb(t *testing.T) {
 	}))
 	defer server.Close()
 	web := NewWeb(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	web.Late = 0 // the files don't come
 	for _, test := range []struct{ path, want, err string }{
 		{"/a?b", "hello b", ""},
-		{"/none?token=hunter2", "", "there is nothing at this URL"},
+		{"/none?token=hunter2", "", "404 Not Found"},
 		{"/large?token=hunter2", "", "larger than 8 MiB"},
 	} {
 		got, err := web.Fetch(t.Context(), server.URL+test.path, "")

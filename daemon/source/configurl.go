@@ -27,7 +27,7 @@ type ConfigURL struct {
 // Name returns "config_url".
 func (*ConfigURL) Name() string { return "config_url" }
 
-// Fetch fetches the file. That there is none at the URL is an error: somebody
+// Fetch fetches the file. That there is none at the URL is ErrMissing: somebody
 // has named it for this machine.
 func (c *ConfigURL) Fetch(ctx context.Context) (*Document, error) {
 	if c.SHA256 == "" {
@@ -59,7 +59,8 @@ type Seed struct {
 // Name returns "nocloud".
 func (*Seed) Name() string { return "nocloud" }
 
-// Fetch fetches the files. Only user-data has to be there.
+// Fetch fetches the files. Only user-data has to be there; without it, the error
+// is ErrMissing.
 func (s *Seed) Fetch(ctx context.Context) (*Document, error) {
 	warnPlain(s.Fetcher.Log, s.URL)
 	name := redact(s.URL.String())
@@ -71,14 +72,16 @@ func (s *Seed) Fetch(ctx context.Context) (*Document, error) {
 	files := map[string][]byte{}
 	// In this order: what must be there first.
 	for _, file := range []string{userDataFile, metaDataFile, networkConfigFile, vendorDataFile} {
-		data, err := talk.get(ctx, pathOf(folder.JoinPath(file)), fileLimits[file], nil)
+		path, limit := pathOf(folder.JoinPath(file)), fileLimits[file]
+		var err error
+		if file == userDataFile {
+			files[file], err = talk.named(ctx, path, limit)
+		} else {
+			files[file], err = talk.get(ctx, path, limit, nil)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if data == nil && file == userDataFile {
-			return nil, fmt.Errorf("%w: %s has no file named %s", ErrNoAnswer, name, userDataFile)
-		}
-		files[file] = data
 	}
 	document, err := newDocument("nocloud", name, files)
 	if err != nil {

@@ -26,10 +26,18 @@ import (
 // when the source has answered and the answer is wrong.
 var ErrNoAnswer = errors.New("no answer")
 
+// ErrMissing says that a web server has answered, and does not give what a
+// person has named: it isn't there, or not for this machine. Asking for longer
+// would not help, so that the machine does with what it has kept, or without.
+var ErrMissing = errors.New("not given")
+
 const (
 	// budget is how long one source is asked before it counts as unreachable:
 	// what the clouds' own images wait, too.
 	budget = 2 * time.Minute
+	// lateBudget is how long a web server is asked again that says that there is
+	// nothing: a file may be put there while the machine boots.
+	lateBudget = 30 * time.Second
 	// requestTimeout bounds one request, dialTimeout the wait for a host that
 	// drops what it is sent.
 	requestTimeout = 10 * time.Second
@@ -43,10 +51,11 @@ const (
 // Fetcher sends requests until they are answered.
 type Fetcher struct {
 	Client *http.Client
-	// Budget is for one source, Timeout for one request.
-	Budget, Timeout time.Duration
-	Now             func() time.Time
-	Sleep           func(ctx context.Context, d time.Duration) error
+	// Budget is for one source, Timeout for one request, Late for a file that is
+	// not there yet.
+	Budget, Timeout, Late time.Duration
+	Now                   func() time.Time
+	Sleep                 func(ctx context.Context, d time.Duration) error
 	// Own tells what this machine has on its end of a connection.
 	Own func(local net.Addr) (ownSide, error)
 	Log *slog.Logger
@@ -86,11 +95,7 @@ func SafeRedirect(next *http.Request, before []*http.Request) error {
 // don't have what may be secret of the URL in them.
 func (f *Fetcher) Get(ctx context.Context, u *url.URL, limit int64) ([]byte, error) {
 	shown := redact(u.String())
-	data, err := f.converse(shown, fixed(hostOf(u))).get(ctx, pathOf(u), limit, nil)
-	if err == nil && data == nil {
-		err = fmt.Errorf("%w: %s: there is nothing at this URL", ErrNoAnswer, shown)
-	}
-	return data, err
+	return f.converse(shown, fixed(hostOf(u))).named(ctx, pathOf(u), limit)
 }
 
 // newFetcher completes a transport, which may have a proxy or a way to dial.
@@ -103,7 +108,7 @@ func newFetcher(log *slog.Logger, transport *http.Transport, redirect func(*http
 	transport.DisableCompression = true // a digest is of what is served
 	return &Fetcher{
 		Client: &http.Client{Transport: transport, CheckRedirect: redirect},
-		Budget: budget, Timeout: requestTimeout, Log: log, Now: time.Now, Own: findOwnSide,
+		Budget: budget, Timeout: requestTimeout, Late: lateBudget, Log: log, Now: time.Now, Own: findOwnSide,
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			timer := time.NewTimer(d)
 			defer timer.Stop()
@@ -151,7 +156,10 @@ type query struct {
 	header map[string]string
 	body   []byte
 	limit  int64 // of the answer, in bytes
-	again  []int // codes after which this server is to be asked again, beside 429 and 5xx
+	again  []int // codes after which this server is to be asked again, beside 408, 429 and 5xx
+	// late says that what is asked for may come late: any other code than 200 is
+	// waited out for as long as Fetcher.Late.
+	late bool
 }
 
 // reply is an answer that asking again would not change.
@@ -164,6 +172,7 @@ type reply struct {
 // ask sends a query until it is answered or the budget is spent.
 func (c *conversation) ask(ctx context.Context, q query) (*reply, error) {
 	pause := firstPause
+	var missing time.Time // since when the server says that there is nothing
 	for {
 		bases := []string{c.base}
 		if c.base == "" {
@@ -183,11 +192,18 @@ func (c *conversation) ask(ctx context.Context, q query) (*reply, error) {
 				continue
 			}
 			c.base = base
-			if answer.code == http.StatusTooManyRequests || answer.code >= 500 || slices.Contains(q.again, answer.code) {
-				reason = fmt.Sprintf("%s says %d %s", redact(base), answer.code, http.StatusText(answer.code))
+			reason = fmt.Sprintf("%s says %d %s", redact(base), answer.code, http.StatusText(answer.code))
+			if answer.code == http.StatusRequestTimeout || answer.code == http.StatusTooManyRequests || answer.code >= 500 ||
+				slices.Contains(q.again, answer.code) {
 				break
 			}
-			return answer, nil
+			if missing.IsZero() {
+				missing = c.Now()
+			}
+			if !q.late || answer.code == http.StatusOK || c.Now().Sub(missing) >= c.Late {
+				return answer, nil
+			}
+			break
 		}
 		if reason != c.reason {
 			c.reason = reason
@@ -253,6 +269,21 @@ func (c *conversation) get(ctx context.Context, path string, limit int64, header
 		return nil, nil
 	}
 	return nil, c.refused(q, answer)
+}
+
+// named returns what a person has named, which may come late. That there is
+// nothing is ErrMissing.
+func (c *conversation) named(ctx context.Context, path string, limit int64) ([]byte, error) {
+	q := query{path: path, limit: limit, late: true}
+	answer, err := c.ask(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if answer.code != http.StatusOK {
+		return nil, fmt.Errorf("ask %s: %w: it says %d %s, and has for %s: put the file there, or correct the URL, and boot again",
+			c.where(c.base, q), ErrMissing, answer.code, http.StatusText(answer.code), c.Late)
+	}
+	return answer.body, nil
 }
 
 // must is get for what every machine has: nothing there is an error.

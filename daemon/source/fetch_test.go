@@ -155,7 +155,7 @@ func TestConfigURL(t *testing.T) {
 		{name: "right", path: "/a/user%20data?x=secret"},
 		{name: "right with digest", path: "/a/user%20data", digest: digest},
 		{name: "wrong digest", path: "/a/user%20data", digest: strings.Repeat("0", 64), err: "has the SHA-256 digest " + digest},
-		{name: "nothing", path: "/b", err: "there is nothing at this URL"},
+		{name: "nothing", path: "/b", err: "it says 404 Not Found, and has for 30s: put the file there, or correct the URL, and boot again"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u, err := url.Parse(strings.Replace(server.URL, "://", "://user:secret@", 1) + test.path)
@@ -186,12 +186,81 @@ func TestConfigURL(t *testing.T) {
 			}
 		})
 	}
-	if u, _ := url.Parse(server.URL + "/b"); true {
-		fetcher, _ := atOnce(NewWebFetcher(quiet))
-		if _, err := (&ConfigURL{URL: u, Fetcher: fetcher}).Fetch(t.Context()); !errors.Is(err, ErrNoAnswer) {
-			t.Errorf("a file that may come: %v", err)
+}
+
+// TestNamedFiles: what a person has named may come late, but a server that says
+// that it is not there is not asked for ever. One that can't say is asked for as
+// long as any source.
+func TestNamedFiles(t *testing.T) {
+	file := text("/seed/user-data", cloudConfig)
+	for _, test := range []struct {
+		name    string
+		handler http.Handler
+		want    error
+		least   time.Duration // of the wait
+		most    time.Duration
+	}{
+		{name: "there", handler: file, most: 0},
+		{name: "published late", handler: &metadata.SlowStart{Handler: file, Refuse: 6, Status: 404}, least: 5 * time.Second, most: lateBudget},
+		{name: "not for this machine yet", handler: &metadata.SlowStart{Handler: file, Refuse: 6, Status: 403}, least: 5 * time.Second, most: lateBudget},
+		{name: "away, then late", handler: &metadata.SlowStart{Handler: &metadata.SlowStart{Handler: file, Refuse: 3, Status: 404}, Refuse: 10},
+			least: 20 * time.Second, most: budget},
+		{name: "never there", handler: &metadata.SlowStart{Refuse: 1000, Status: 404}, want: ErrMissing, least: lateBudget, most: lateBudget + longestPause},
+		{name: "gone", handler: &metadata.SlowStart{Refuse: 1000, Status: 410}, want: ErrMissing, least: lateBudget, most: lateBudget + longestPause},
+		{name: "forbidden", handler: &metadata.SlowStart{Refuse: 1000, Status: 403}, want: ErrMissing, least: lateBudget, most: lateBudget + longestPause},
+		{name: "broken", handler: &metadata.SlowStart{Refuse: 1000}, want: ErrNoAnswer, least: budget - longestPause, most: budget},
+		{name: "slow", handler: &metadata.SlowStart{Refuse: 1000, Status: 408}, want: ErrNoAnswer, least: budget - longestPause, most: budget},
+		{name: "busy", handler: &metadata.SlowStart{Refuse: 1000, Status: 429}, want: ErrNoAnswer, least: budget - longestPause, most: budget},
+		{name: "hangs up", handler: &metadata.SlowStart{Drop: 1000}, want: ErrNoAnswer, least: budget - longestPause, most: budget},
+	} {
+		for kind, open := range map[string]func(base string, f *Fetcher) Source{
+			"config_url": func(base string, f *Fetcher) Source {
+				return &ConfigURL{URL: parsed(t, base+"/seed/user-data"), Fetcher: f}
+			},
+			"seed": func(base string, f *Fetcher) Source { return &Seed{URL: parsed(t, base+"/seed"), Fetcher: f} },
+			"include": func(base string, f *Fetcher) Source {
+				return included{func(ctx context.Context) ([]byte, error) { return f.Get(ctx, parsed(t, base+"/seed/user-data"), 1000) }}
+			},
+		} {
+			t.Run(test.name+", "+kind, func(t *testing.T) {
+				if slow, ok := test.handler.(*metadata.SlowStart); ok {
+					test.handler = slow.Again()
+				}
+				server := httptest.NewServer(test.handler)
+				defer server.Close()
+				fetcher, clock := atOnce(NewWebFetcher(quiet))
+				began := clock.now
+				got, err := open(server.URL, fetcher).Fetch(t.Context())
+				if !errors.Is(err, test.want) || test.want == nil && (err != nil || string(got.UserData) != cloudConfig) {
+					t.Errorf("got %+v, %v, want %v", got, err, test.want)
+				}
+				if waited := clock.now.Sub(began); waited < test.least || waited > test.most {
+					t.Errorf("waited %s: %v", waited, clock.slept)
+				}
+			})
 		}
 	}
+}
+
+func parsed(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// included gets what an #include names.
+type included struct {
+	get func(ctx context.Context) ([]byte, error)
+}
+
+func (included) Name() string { return "include" }
+
+func (i included) Fetch(ctx context.Context) (*Document, error) {
+	data, err := i.get(ctx)
+	return &Document{UserData: data}, err
 }
 
 func TestSeed(t *testing.T) {
@@ -222,7 +291,7 @@ func TestSeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetcher, _ := atOnce(NewWebFetcher(quiet))
-	if _, err := (&Seed{URL: u, Fetcher: fetcher}).Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "has no file named user-data") {
+	if _, err := (&Seed{URL: u, Fetcher: fetcher}).Fetch(t.Context()); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "/other/user-data") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -46,6 +46,15 @@ type SlowStart struct {
 	seen int
 }
 
+// Again returns the server as it was before its first request.
+func (s *SlowStart) Again() *SlowStart {
+	handler := s.Handler
+	if slow, ok := handler.(*SlowStart); ok {
+		handler = slow.Again()
+	}
+	return &SlowStart{Handler: handler, Drop: s.Drop, Refuse: s.Refuse, Status: s.Status}
+}
+
 // ServeHTTP implements http.Handler.
 func (s *SlowStart) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
