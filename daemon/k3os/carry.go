@@ -52,10 +52,15 @@ func (m *migration) runCommands(n *yaml.Node, o origin) {
 	m.note(o, true, "as runcmd, which runs once for an instance, not at each boot; a command that fails doesn't keep the next from running")
 }
 
-func (m *migration) setEnvironment(n *yaml.Node, o origin) {
+// settle carries a mapping of strings over as it is.
+func (m *migration) settle(to *settings, n *yaml.Node, o origin) {
 	for name, value := range m.pairs(n, o) {
-		m.environment.set(name, m.from(text(value), o))
+		to.set(name, m.from(text(value), o))
 	}
+}
+
+func (m *migration) setEnvironment(n *yaml.Node, o origin) {
+	m.settle(&m.environment, n, o)
 	m.note(o, true, "as skerry.environment")
 }
 
@@ -108,9 +113,7 @@ func (m *migration) setModules(n *yaml.Node, o origin) {
 }
 
 func (m *migration) setSysctls(n *yaml.Node, o origin) {
-	for name, value := range m.pairs(n, o) {
-		m.sysctls.set(name, m.from(text(value), o))
-	}
+	m.settle(&m.sysctls, n, o)
 	m.note(o, true, "as skerry.sysctls")
 }
 
