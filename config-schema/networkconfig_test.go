@@ -230,3 +230,21 @@ func FuzzParseNetworkConfig(f *testing.F) {
 func FuzzParseNetworkData(f *testing.F) {
 	fuzzNetwork(f, ParseNetworkData, "testdata/network/accepted/data.json", "testdata/network/rejected/*.json")
 }
+
+// TestRoutersOfNetworkData: OpenStack names the router of a link with each of
+// the link's addresses.
+func TestRoutersOfNetworkData(t *testing.T) {
+	network, problems := ParseNetworkData("network_data.json", read(t, "testdata/network/accepted/data-two-addresses.json"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var got []string
+	for _, i := range network.Interfaces() {
+		for _, r := range i.AllRoutes() {
+			got = append(got, i.Name+" "+r.Via)
+		}
+	}
+	if want := "nic0 10.0.0.1, nic0 2001:db8::1, nic1 10.2.0.1"; strings.Join(got, ", ") != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -4,6 +4,7 @@ package configschema
 
 import (
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -14,11 +15,13 @@ type dataTranslation struct {
 	*translation
 	ids   map[string]string
 	count map[string]int // of names that begin alike
+	// routed are the interfaces that have a default route, by whether it is IPv6's.
+	routed map[bool]map[*yaml.Node]bool
 }
 
 // translate turns network_data.json into the model.
 func (v *networkData) translate(d *decoder, network *Network) {
-	t := dataTranslation{newTranslation(d), map[string]string{}, map[string]int{}}
+	t := dataTranslation{newTranslation(d), map[string]string{}, map[string]int{}, map[bool]map[*yaml.Node]bool{false: {}, true: {}}}
 	for i := range v.Links {
 		if t.full() {
 			break
@@ -157,14 +160,14 @@ func (t *dataTranslation) network(m *yaml.Node, n *dataNetwork, path string) {
 	// With DHCP, the router is the server's to name.
 	if n.Gateway != "" && (n.Type == "ipv4" || n.Type == "ipv6") {
 		at := join(path, "gateway")
-		t.route(m, at, "default", at, n.Gateway, within)
+		t.lead(m, at, "default", at, n.Gateway, within)
 	}
 	for i := range n.Routes {
 		r, at := &n.Routes[i], index(join(path, "routes"), i)
 		if r.Gateway == n.Gateway && isDefault(joinMask(r.Network, r.Netmask)) {
 			continue // OpenStack lists the gateway among the routes, too
 		}
-		t.route(m, join(at, "network"), joinMask(r.Network, r.Netmask), join(at, "gateway"), r.Gateway, within)
+		t.lead(m, join(at, "network"), joinMask(r.Network, r.Netmask), join(at, "gateway"), r.Gateway, within)
 	}
 	t.resolvers(m, "addresses", join(path, "dns_nameservers"), n.DNSNameservers)
 	for i, service := range n.Services {
@@ -172,6 +175,19 @@ func (t *dataTranslation) network(m *yaml.Node, n *dataNetwork, path string) {
 			t.resolvers(m, "addresses", index(join(path, "services"), i), []string{service.Address})
 		}
 	}
+}
+
+// lead adds a route, but of the default routes of a link only the first: each of
+// the link's addresses comes as a network of its own, with the router of all.
+func (t *dataTranslation) lead(m *yaml.Node, toPath, to, viaPath, via, within string) {
+	if isDefault(to) {
+		routed := t.routed[strings.Contains(via, ":")]
+		if routed[m] {
+			return
+		}
+		routed[m] = true
+	}
+	t.route(m, toPath, to, viaPath, via, within)
 }
 
 func isDefault(to string) bool {
