@@ -20,13 +20,13 @@ import (
 // variable of the same name and .encoding behind it.
 type GuestInfo struct {
 	// Get returns the value of a variable, empty where there is none, or
-	// ErrAbsent where none can be asked for.
+	// ErrAbsent with a reason where none can be asked for.
 	Get func(ctx context.Context, key string) (string, error)
 	Log *slog.Logger
 }
 
-// NewGuestInfo returns the source as it is on a running machine, which needs a
-// program of open-vm-tools to ask its host.
+// NewGuestInfo returns the source as it is on a running machine, which asks its
+// host through a program of the image.
 func NewGuestInfo(log *slog.Logger) *GuestInfo { return &GuestInfo{Get: guestVariable, Log: log} }
 
 // Name returns "vmware".
@@ -38,7 +38,8 @@ func (g *GuestInfo) Fetch(ctx context.Context) (*Document, error) {
 	for name, limit := range map[string]int64{"userdata": maxUserData, "metadata": maxMetaData, "vendordata": maxVendorData} {
 		value, err := g.variable(ctx, "guestinfo."+name, limit)
 		if errors.Is(err, ErrAbsent) {
-			g.Log.Warn("this is a virtual machine of VMware's, but neither vmware-rpctool nor vmtoolsd is installed: guestinfo is not read")
+			g.Log.Warn("this is a virtual machine of VMware's, but its host can't be asked for guestinfo: attach a volume labelled "+
+				noCloudLabel+" instead, or allow it on the host", "error", err)
 			return nil, ErrAbsent
 		}
 		if err != nil {
@@ -150,33 +151,29 @@ func splitGuestMetaData(data []byte) (metaData, network []byte, err error) {
 	return data, network, nil
 }
 
-// guestVariable asks the host through the first program that is installed and
-// answers. Hosts may refuse vmware-rpctool, but not the daemon.
+// guestProgram is a program of open-vm-tools. It speaks to the host over a port
+// that VMware's processors have, and needs no daemon.
+const guestProgram = "vmware-rpctool"
+
+// guestVariable asks the host. Machines that only look like VMware's, and hosts
+// that don't answer, have no variables, and may have another medium.
 func guestVariable(ctx context.Context, key string) (string, error) {
-	var failures []error
-	for _, command := range [][]string{
-		{"vmware-rpctool", "info-get " + key},
-		{"vmtoolsd", "--cmd", "info-get " + key},
-	} {
-		path, err := exec.LookPath(command[0])
-		if err != nil {
-			continue
-		}
-		var stdout, stderr bytes.Buffer
-		cmd := exec.CommandContext(ctx, path, command[1:]...)
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		err = cmd.Run()
-		if err == nil {
-			return stdout.String(), nil
-		}
-		said := strings.TrimSpace(stderr.String() + stdout.String())
-		if strings.Contains(said, "No value found") {
-			return "", nil
-		}
-		failures = append(failures, fmt.Errorf("ask VMware for %s through %s: %w: %s", key, command[0], err, said))
+	path, err := exec.LookPath(guestProgram)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s is not installed", ErrAbsent, guestProgram)
 	}
-	if failures == nil {
-		return "", ErrAbsent
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, "info-get "+key)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	if err == nil {
+		return stdout.String(), nil
 	}
-	return "", errors.Join(failures...)
+	said := strings.TrimSpace(stderr.String() + stdout.String())
+	if strings.Contains(said, "No value found") {
+		return "", nil
+	}
+	return "", fmt.Errorf("%w: %s: %w: %s", ErrAbsent, guestProgram, err, said)
 }
