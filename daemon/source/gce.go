@@ -20,6 +20,8 @@ type GCE struct {
 	Fetcher *Fetcher
 }
 
+// gceBases has the address of Google's documentation first. The second is known
+// from others only, for machines without IPv4.
 var gceBases = []string{"http://169.254.169.254", "http://[fd20:ce::254]"}
 
 const (

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
 )
 
 // netplan is a network definition made of what a cloud says of the cards of a
@@ -240,12 +242,20 @@ func (a *answer) describe(log *slog.Logger, data []byte, from description) {
 	if err == nil {
 		err = from.describe(p)
 	}
+	var text []byte
 	if err == nil {
-		a.network, err = p.text()
+		text, err = p.text()
+	}
+	if err == nil && text != nil {
+		// Problems of what was made here would be told as those of a file that
+		// nobody has written, and stop the boot.
+		if _, problems := configschema.ParseNetworkConfig(networkConfigFile, text); len(problems) > 0 {
+			err = problems
+		}
 	}
 	if err != nil {
 		log.Warn("the network that the cloud describes is not used, and the machine keeps to DHCP; skerry.network can say what is missing", "error", err)
 		return
 	}
-	a.networkKind = CloudInitNetwork
+	a.network, a.networkKind = text, CloudInitNetwork
 }

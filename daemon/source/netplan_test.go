@@ -199,3 +199,52 @@ func TestPlanAddresses(t *testing.T) {
 		}
 	}
 }
+
+// descriptions are those of all clouds, by the beginning of the names of their
+// files.
+var descriptions = map[string]func() description{
+	"akamai":       func() description { return &akamaiNetwork{own: connected} },
+	"azure":        func() description { return &azureNetwork{} },
+	"digitalocean": func() description { return &dropletNetwork{} },
+	"ec2":          func() description { return &ec2Network{} },
+	"equinix":      func() description { return &equinixNetwork{} },
+	"gce":          func() description { return &gceCards{} },
+	"oracle":       func() description { return &oracleVNICs{} },
+	"scaleway":     func() description { return &scalewayNetwork{own: connected} },
+	"upcloud":      func() description { return &upcloudNetwork{} },
+	"vultr":        func() description { return &vultrCards{} },
+}
+
+func connected() (ownSide, error) { return onCard(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}) }
+
+// FuzzDescriptions: whatever a cloud says, there is a valid definition or none.
+func FuzzDescriptions(f *testing.F) {
+	names, err := filepath.Glob("testdata/networks/*.json")
+	if err != nil || len(names) == 0 {
+		f.Fatal(names, err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		kind, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(name), ".json"), "-")
+		if kind == "digitalocean" {
+			data = []byte(`{"interfaces": ` + string(data) + `}`)
+		}
+		f.Add(kind, data)
+	}
+	f.Add("gce", []byte(`[{"mac": "42:01:0a:80:00:0a", "mtu": -1}, {"mac": "42:01:0a:80:00:0b"}]`))
+	f.Add("vultr", []byte(`[{"mac": "ff:ff:ff:ff:ff:ff"}, {"mac": "42:01:0a:80:00:0b", "ipv4": {"address": "0.0.0.0", "netmask": "255.0.0.0"}}]`))
+	f.Fuzz(func(t *testing.T, kind string, data []byte) {
+		open := descriptions[kind]
+		if open == nil {
+			return
+		}
+		a := &answer{}
+		a.describe(quiet, data, open())
+		if a.network != nil {
+			checkNetwork(t, &Document{NetworkConfig: a.network, NetworkConfigKind: a.networkKind})
+		}
+	})
+}

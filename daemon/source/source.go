@@ -2,7 +2,8 @@
 
 // Package source finds the cloud-config of a machine: on local media, at its
 // cloud, or in the copy kept from an earlier boot. It delivers what it finds as
-// it is; whether it is right is for others to judge.
+// it is; whether it is right is for others to judge. Only what a cloud says of the
+// network in a format of its own is made into a network-config.
 //
 // A source never writes to the medium it reads, never trusts its size, and says
 // ErrAbsent when there is nothing for it to read, so that the next one is asked.
