@@ -44,6 +44,7 @@ func steps() []step {
 		{"lay a tmpfs over /etc", overlayEtc},
 		{"set machine-id", setMachineID},
 		{"bind /etc/rancher and /etc/ssh/keys from STATE", bindState},
+		{"read programs ahead", readAhead},
 	}
 }
 

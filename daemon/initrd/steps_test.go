@@ -54,6 +54,12 @@ func machine(t *testing.T) (*root, *recorder, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	m, out := &recorder{on: map[string]bool{}}, new(bytes.Buffer)
+	for _, name := range largePrograms {
+		path := filepath.Join(dir, "root", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("program"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return &root{
 		dir: filepath.Join(dir, "root"), run: filepath.Join(dir, "run"), mounter: m, out: out,
 		check:       func(context.Context, string) error { return nil },

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -47,6 +46,7 @@ func (p *process) flags(cmd *cobra.Command) {
 // start reads the configuration and finds out name and address.
 func (p *process) start(ctx context.Context) error {
 	p.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	hurry(p.log)
 	notifier, err := notify.Take()
 	if err != nil {
 		return err
@@ -90,24 +90,6 @@ func (p *process) ready() {
 		p.log.Error("report ready", "error", err)
 	}
 	time.AfterFunc(settleAfter, settle)
-}
-
-const (
-	// settleAfter is how long after it is ready a process still has much to do:
-	// caches fill, add-ons are applied.
-	settleAfter = time.Minute
-	// settledGCPercent lets the heap grow by half before garbage is collected;
-	// Go's own 100 lets it double. Once it runs, little garbage is made.
-	settledGCPercent = 50
-)
-
-// settle gives back what starting has taken: on a small machine the garbage of
-// the start is more than all pods together need.
-func settle() {
-	if os.Getenv("GOGC") == "" { // the user knows better
-		debug.SetGCPercent(settledGCPercent)
-	}
-	debug.FreeOSMemory()
 }
 
 // nodeName returns node-name, or the host's name.
