@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -35,8 +34,7 @@ type Containerd struct {
 }
 
 // Dial connects to the containerd at address, waiting until it serves. The
-// snapshotter is the one that the CRI plugin is configured with, or "" for
-// containerd's default.
+// snapshotter is the one that the CRI plugin is configured with.
 func Dial(ctx context.Context, address, snapshotter string) (*Containerd, error) {
 	c, err := client.New(address, client.WithDefaultNamespace(namespace), client.WithTimeout(dialTimeout))
 	if err != nil {
@@ -92,7 +90,9 @@ func (c *Containerd) Import(ctx context.Context, archive io.Reader) ([]string, e
 	return names, nil
 }
 
-// Complete says whether a container could start from the image.
+// Complete says whether a container could start from the image: that takes the
+// manifest, the configuration and the snapshot of all layers. The layers
+// themselves may be gone, as after a pull with discard_unpacked_layers.
 func (c *Containerd) Complete(ctx context.Context, name string) (bool, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	image, err := c.client.GetImage(ctx, name)
@@ -102,14 +102,11 @@ func (c *Containerd) Complete(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	available, _, _, missing, err := images.Check(ctx, c.client.ContentStore(), image.Target(), image.Platform())
-	if err != nil {
-		return false, err
-	}
-	if !available || len(missing) > 0 {
+	unpacked, err := image.IsUnpacked(ctx, c.snapshotter)
+	if errdefs.IsNotFound(err) { // the manifest or the configuration
 		return false, nil
 	}
-	return image.IsUnpacked(ctx, c.snapshotter)
+	return unpacked, err
 }
 
 // Unpin removes the label that keeps the image.
