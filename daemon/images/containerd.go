@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -82,7 +83,9 @@ func (c *Containerd) Import(ctx context.Context, archive io.Reader) ([]string, e
 	}
 	var names []string
 	for _, metadata := range imported {
-		if err := client.NewImage(c.client, metadata).Unpack(ctx, c.snapshotter); err != nil {
+		// Synced before the snapshot is committed, as in applyLayer and for its reason.
+		synced := client.WithUnpackApplyOpts(diff.WithSyncFs(true))
+		if err := client.NewImage(c.client, metadata).Unpack(ctx, c.snapshotter, synced); err != nil {
 			return nil, fmt.Errorf("unpack image %s: %w", metadata.Name, err)
 		}
 		names = append(names, metadata.Name)
