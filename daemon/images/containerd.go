@@ -37,6 +37,9 @@ type Containerd struct {
 // Dial connects to the containerd at address, waiting until it serves. The
 // snapshotter is the one that the CRI plugin is configured with.
 func Dial(ctx context.Context, address, snapshotter string) (*Containerd, error) {
+	if snapshotter == "" { // containerd would take its default, and labels without its name keep nothing
+		return nil, errors.New("the snapshotter has no name")
+	}
 	c, err := client.New(address, client.WithDefaultNamespace(namespace), client.WithTimeout(dialTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
