@@ -172,14 +172,20 @@ func (b *Boot) cluster(ctx context.Context) error {
 		return err
 	}
 	// From here on pods wait for images, and for containerd.
-	return unit.SetCPUWeight(ctx, b.Units, unit.Containerd, unit.WeightNormal)
+	for _, name := range []string{unit.Containerd, unit.Images} {
+		if err := unit.SetCPUWeight(ctx, b.Units, name, unit.WeightNormal); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // importImages starts the import of images beside Kubernetes, which must not wait
 // for images that are there already, and starts its pods as each arrives. There
-// is no pod to start before the node is Ready: until then the import, most of
-// which containerd does, has the processor time that Kubernetes leaves. On a small
-// machine the two would else halve each other's speed.
+// is no pod to start before the node is Ready: until then the import has the
+// processor time that Kubernetes leaves, and so has containerd, which does most of
+// it for the user's archives. On a small machine the two would else halve each
+// other's speed.
 func (b *Boot) importImages(ctx context.Context) error {
 	if err := unit.SetCPUWeight(ctx, b.Units, unit.Containerd, unit.WeightIdle); err != nil {
 		return err

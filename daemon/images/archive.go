@@ -27,9 +27,10 @@ const sumsName = "SHA256SUMS"
 
 // archive is a file with images in it.
 type archive struct {
-	path string
-	size int64
-	key  string // names the stamp: changes when the content may have changed
+	path     string
+	size     int64
+	key      string // names the stamp: changes when the content may have changed
+	packaged bool   // one of the OS image's
 }
 
 // packagedArchives lists the archives of the OS image. Their keys are their
@@ -50,7 +51,7 @@ func packagedArchives(dir string) ([]archive, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list packaged images: %w", err)
 		}
-		archives = append(archives, archive{path: filepath.Join(dir, name), size: info.Size(), key: sum})
+		archives = append(archives, archive{path: filepath.Join(dir, name), size: info.Size(), key: sum, packaged: true})
 	}
 	return archives, nil
 }

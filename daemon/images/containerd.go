@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -35,9 +35,11 @@ type Containerd struct {
 }
 
 // Dial connects to the containerd at address, waiting until it serves. The
-// snapshotter is the one that the CRI plugin is configured with, or "" for
-// containerd's default.
+// snapshotter is the one that the CRI plugin is configured with.
 func Dial(ctx context.Context, address, snapshotter string) (*Containerd, error) {
+	if snapshotter == "" { // containerd would take its default, and labels without its name keep nothing
+		return nil, errors.New("the snapshotter has no name")
+	}
 	c, err := client.New(address, client.WithDefaultNamespace(namespace), client.WithTimeout(dialTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
@@ -84,7 +86,9 @@ func (c *Containerd) Import(ctx context.Context, archive io.Reader) ([]string, e
 	}
 	var names []string
 	for _, metadata := range imported {
-		if err := client.NewImage(c.client, metadata).Unpack(ctx, c.snapshotter); err != nil {
+		// Synced before the snapshot is committed, as in applyLayer and for its reason.
+		synced := client.WithUnpackApplyOpts(diff.WithSyncFs(true))
+		if err := client.NewImage(c.client, metadata).Unpack(ctx, c.snapshotter, synced); err != nil {
 			return nil, fmt.Errorf("unpack image %s: %w", metadata.Name, err)
 		}
 		names = append(names, metadata.Name)
@@ -92,7 +96,9 @@ func (c *Containerd) Import(ctx context.Context, archive io.Reader) ([]string, e
 	return names, nil
 }
 
-// Complete says whether a container could start from the image.
+// Complete says whether a container could start from the image: that takes the
+// manifest, the configuration and the snapshot of all layers. The layers
+// themselves may be gone, as after a pull with discard_unpacked_layers.
 func (c *Containerd) Complete(ctx context.Context, name string) (bool, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	image, err := c.client.GetImage(ctx, name)
@@ -102,14 +108,11 @@ func (c *Containerd) Complete(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	available, _, _, missing, err := images.Check(ctx, c.client.ContentStore(), image.Target(), image.Platform())
-	if err != nil {
-		return false, err
-	}
-	if !available || len(missing) > 0 {
+	unpacked, err := image.IsUnpacked(ctx, c.snapshotter)
+	if errdefs.IsNotFound(err) { // the manifest or the configuration
 		return false, nil
 	}
-	return image.IsUnpacked(ctx, c.snapshotter)
+	return unpacked, err
 }
 
 // Unpin removes the label that keeps the image.

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -34,18 +33,17 @@ import (
 const (
 	containerdEnv = "SKERRY_TEST_CONTAINERD"
 	imagesEnv     = "SKERRY_TEST_IMAGES"
-
-	// native works on any file system; overlayfs not on top of another one.
-	testSnapshotter = "native"
 )
 
-func startContainerd(t *testing.T) *Containerd {
+// startContainerd runs one with its root below the directory, or below the
+// default for temporary files.
+func startContainerd(t *testing.T, below, snapshotter string) *Containerd {
 	t.Helper()
 	program := os.Getenv(containerdEnv)
 	if program == "" {
 		t.Skipf("set %s to run against a real containerd", containerdEnv)
 	}
-	dir, err := os.MkdirTemp("", "skerry-containerd-") // a short path: it is part of a socket's name
+	dir, err := os.MkdirTemp(below, "skerry-containerd-") // a short path: it is part of a socket's name
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +71,21 @@ func startContainerd(t *testing.T) *Containerd {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	store, err := Dial(ctx, address, testSnapshotter)
+	store, err := Dial(ctx, address, snapshotter)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
 	return store
+}
+
+// forEachSnapshotter runs the test with the snapshotter of the OS and with the
+// plainest one. /dev/shm is a tmpfs, where overlayfs works; in a container it
+// does not in /tmp.
+func forEachSnapshotter(t *testing.T, test func(*testing.T, *Containerd)) {
+	for _, snapshotter := range []string{"native", "overlayfs"} {
+		t.Run(snapshotter, func(t *testing.T) { test(t, startContainerd(t, "/dev/shm", snapshotter)) })
+	}
 }
 
 // saveImage writes a docker-archive of a small image.
@@ -109,8 +116,9 @@ func saveImage(t *testing.T, file, ref string) {
 	}
 }
 
-func TestRealContainerd(t *testing.T) {
-	store := startContainerd(t)
+func TestRealContainerd(t *testing.T) { forEachSnapshotter(t, testRealContainerd) }
+
+func testRealContainerd(t *testing.T, store *Containerd) {
 	ctx := namespaces.WithNamespace(t.Context(), namespace)
 	dir := t.TempDir()
 	var log bytes.Buffer
@@ -122,7 +130,7 @@ func TestRealContainerd(t *testing.T) {
 		Log:      slog.New(slog.NewTextHandler(&log, nil)),
 	}
 	write(t, filepath.Join(importer.Packaged, sumsName), strings.Repeat("ab", 32)+"  a.tar\n")
-	saveImage(t, filepath.Join(importer.Packaged, "a.tar"), "skerry.local/app:v1")
+	saveLayout(t, filepath.Join(importer.Packaged, "a.tar"), "skerry.local/app:v1", layerOf(t, "app", "v1"))
 	saveImage(t, filepath.Join(importer.User, "b.tar"), "example.com/tool:v1")
 	whole, err := os.ReadFile(filepath.Join(importer.User, "b.tar"))
 	if err != nil {
@@ -160,7 +168,7 @@ func TestRealContainerd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	removeSnapshots(ctx, t, store.client)
+	removeSnapshots(ctx, t, store)
 	if complete, err := store.Complete(ctx, image.Name()); err != nil || complete {
 		t.Errorf("without its snapshots: complete %v, %v", complete, err)
 	}
@@ -194,25 +202,30 @@ func TestRealContainerd(t *testing.T) {
 }
 
 // removeSnapshots removes all of them, children before parents.
-func removeSnapshots(ctx context.Context, t *testing.T, c *client.Client) {
+func removeSnapshots(ctx context.Context, t *testing.T, c *Containerd) {
 	t.Helper()
-	service := c.SnapshotService(testSnapshotter)
 	for range 10 {
-		var keys []string
-		if err := service.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-			keys = append(keys, info.Name)
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+		keys := listSnapshots(ctx, t, c)
 		if len(keys) == 0 {
 			return
 		}
-		for _, key := range keys {
-			_ = service.Remove(ctx, key) // fails for parents, until the next round
+		for key := range keys {
+			_ = c.client.SnapshotService(c.snapshotter).Remove(ctx, key) // fails for parents, until the next round
 		}
 	}
 	t.Fatal("snapshots are still there")
+}
+
+func listSnapshots(ctx context.Context, t *testing.T, c *Containerd) map[string]snapshots.Kind {
+	t.Helper()
+	keys := map[string]snapshots.Kind{}
+	if err := c.client.SnapshotService(c.snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		keys[info.Name] = info.Kind
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 func TestPackagedImagesInRealContainerd(t *testing.T) {
@@ -220,7 +233,7 @@ func TestPackagedImagesInRealContainerd(t *testing.T) {
 	if dir == "" {
 		t.Skipf("set %s to import the packaged images", imagesEnv)
 	}
-	store := startContainerd(t)
+	store := startContainerd(t, "", "native") // not in /dev/shm, which may be small
 	importer := &Importer{
 		Store: store, Packaged: dir, User: filepath.Join(t.TempDir(), "none"), Stamps: t.TempDir(),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -27,6 +27,8 @@ import (
 type fakeStore struct {
 	images   map[string]bool
 	imported []string // contents, in order
+	hashed   []string // packaged archives that nothing vouched for
+	kept     []string // archives whose layers are kept
 	unpinned []string
 	broken   error // what Complete returns
 }
@@ -36,7 +38,22 @@ func (s *fakeStore) Import(_ context.Context, r io.Reader) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	content := string(data)
+	s.kept = append(s.kept, string(data))
+	return s.add(string(data))
+}
+
+func (s *fakeStore) ImportPackaged(_ context.Context, file string, vouched bool) ([]string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if !vouched {
+		s.hashed = append(s.hashed, string(data))
+	}
+	return s.add(string(data))
+}
+
+func (s *fakeStore) add(content string) ([]string, error) {
 	if strings.HasPrefix(content, "corrupt") {
 		return nil, errors.New("unexpected EOF")
 	}
@@ -142,6 +159,26 @@ func TestImportsOnceAndHeals(t *testing.T) {
 	write(t, stamps[0], "") // as a lost write leaves it
 	if got, err := n.start(t); err != nil || len(got) != 1 {
 		t.Fatalf("with an empty stamp: imported %q, %v", got, err)
+	}
+}
+
+// Only the OS image's archives are imported without their layers, and only
+// where dm-verity checks them without their digests.
+func TestWaysOfImport(t *testing.T) {
+	n := newNode(t)
+	n.ship(t, map[string]string{"pause.tar": "pause:1"})
+	write(t, filepath.Join(n.User, "app.tar"), "app:1")
+	n.mustImport(t, "first boot", "pause:1", "app:1")
+	if want := []string{"app:1"}; !slices.Equal(n.store.kept, want) {
+		t.Errorf("layers kept of %q, want %q", n.store.kept, want)
+	}
+	if want := []string{"pause:1"}; !slices.Equal(n.store.hashed, want) {
+		t.Errorf("outside of %s, hashed %q, want %q", PackagedDir, n.store.hashed, want)
+	}
+	a := archive{path: filepath.Join(n.Packaged, "pause.tar"), packaged: true}
+	n.Packaged, n.store.hashed = PackagedDir, nil
+	if _, err := n.importNow(t.Context(), a); err != nil || n.store.hashed != nil {
+		t.Errorf("in %s, hashed %q, %v", PackagedDir, n.store.hashed, err)
 	}
 }
 
