@@ -32,6 +32,11 @@ func (s *script) StartUnitContext(_ context.Context, name, _ string, _ chan<- st
 	return 1, nil
 }
 
+func (s *script) RestartUnitContext(_ context.Context, name, _ string, _ chan<- string) (int, error) {
+	s.started = append(s.started, "again "+name)
+	return 1, nil
+}
+
 func (*script) SetUnitPropertiesContext(context.Context, string, bool, ...dbus.Property) error {
 	return errors.ErrUnsupported
 }
