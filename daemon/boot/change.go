@@ -173,11 +173,7 @@ func (b *Boot) beginTrial(t *trial) {
 func (b *Boot) revert(t *trial) {
 	moves := mayMove(b.current(), t.previous)
 	b.applyAs(b.running, apply.LiveStages(), t.previous)
-	back := &change.Result{Restarted: t.units}
-	b.restart(b.running, t.previous, back, moves)
-	for _, warning := range back.Warnings {
-		b.Log.Warn(warning)
-	}
+	b.restart(b.running, t.previous, &change.Result{Restarted: t.units}, moves)
 	if err := errors.Join(b.setCurrent(t.previous), b.forgetRestarts()); err != nil {
 		b.Log.Error("take back a configuration", "error", err)
 	}

@@ -111,6 +111,11 @@ var configApply = Scenario{
 				return err
 			}},
 			step{"a network that nobody reaches it by is taken back", func() error {
+				// Nobody can look meanwhile but the machine itself.
+				if _, err := m.Run(ctx, "sudo systemd-run --quiet --unit=watch-addresses sh -c "+
+					"'while sleep 0.5; do ip -4 -o address; done > /run/addresses'"); err != nil {
+					return err
+				}
 				// The answer may or may not come through.
 				asked, cancel := context.WithTimeout(ctx, vm.Scaled(time.Minute))
 				defer cancel()
@@ -122,7 +127,7 @@ var configApply = Scenario{
 				if err := m.WaitSSH(ctx); err != nil {
 					return err
 				}
-				if err := outputHas(ctx, m, "sudo journalctl -b -u skerry --no-pager | grep address.has.changed", "198.51.100.9"); err != nil {
+				if err := outputHas(ctx, m, "grep -m1 198.51.100.9 /run/addresses; sudo systemctl stop watch-addresses.service", "198.51.100.9"); err != nil {
 					return err
 				}
 				if err := mustFail(ctx, m, "networkctl status --no-pager | grep 198.51.100.9"); err != nil {
