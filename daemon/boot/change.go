@@ -51,8 +51,12 @@ func (b *Boot) Apply(_ context.Context, r change.Request) (*change.Result, error
 	if err := b.beginChange(); err != nil {
 		return nil, err
 	}
-	next := idle
-	defer func() { b.setChange(next) }()
+	onTrial := false
+	defer func() {
+		if !onTrial {
+			b.setChange(idle)
+		}
+	}()
 
 	loader, keepIncludes, err := b.looker(r)
 	if err != nil {
@@ -96,7 +100,7 @@ func (b *Boot) Apply(_ context.Context, r change.Request) (*change.Result, error
 	if err != nil {
 		b.Log.Error("the configuration can't be applied, and is taken back", "error", err)
 		b.applyAs(b.running, apply.LiveStages(), previous)
-		return nil, errors.Join(fmt.Errorf("%w; what was done was taken back", err), b.forgetRestarts())
+		return nil, errors.Join(fmt.Errorf("%w; what was done was taken back", err), b.settled())
 	}
 	if !bytes.Equal(environment, b.environment()) {
 		result.Restarted = b.runningUnits(apply.RestartOrder([]string{unit.Containerd, unit.Control, unit.Node}))
@@ -107,10 +111,10 @@ func (b *Boot) Apply(_ context.Context, r change.Request) (*change.Result, error
 	}
 	if r.Try == 0 {
 		b.startLate(b.running)
-		return result, b.forgetRestarts()
+		return result, b.settled()
 	}
 	b.beginTrial(&trial{until: result.Until, previous: previous, units: result.Restarted, keep: keep, ended: make(chan struct{})})
-	next = trying
+	onTrial = true
 	return result, nil
 }
 
@@ -132,14 +136,15 @@ func (b *Boot) Confirm(context.Context) error {
 	}
 	b.Log.Info("the configuration on trial is confirmed")
 	b.startLate(b.running)
+	err := b.settled()
 	b.setChange(idle)
-	return b.forgetRestarts()
+	return err
 }
 
 // beginTrial takes the configuration back when its time is up.
 func (b *Boot) beginTrial(t *trial) {
 	b.mu.Lock()
-	b.trial = t
+	b.change, b.trial = trying, t
 	b.mu.Unlock()
 	b.Log.Info("the configuration is on trial", "until", t.until.Format(time.TimeOnly))
 	go func() {
@@ -174,7 +179,7 @@ func (b *Boot) revert(t *trial) {
 	moves := mayMove(b.current(), t.previous)
 	b.applyAs(b.running, apply.LiveStages(), t.previous)
 	b.restart(b.running, t.previous, &change.Result{Restarted: t.units}, moves)
-	if err := errors.Join(b.setCurrent(t.previous), b.forgetRestarts()); err != nil {
+	if err := errors.Join(b.setCurrent(t.previous), b.settled()); err != nil {
 		b.Log.Error("take back a configuration", "error", err)
 	}
 }

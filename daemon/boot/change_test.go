@@ -30,6 +30,7 @@ type systemd struct {
 	noUnits
 	mu    sync.Mutex
 	asked []string
+	slow  time.Duration // to restart
 }
 
 func (s *systemd) StartUnitContext(_ context.Context, name, _ string, _ chan<- string) (int, error) {
@@ -40,6 +41,7 @@ func (s *systemd) StartUnitContext(_ context.Context, name, _ string, _ chan<- s
 }
 
 func (s *systemd) RestartUnitContext(_ context.Context, name, _ string, _ chan<- string) (int, error) {
+	time.Sleep(s.slow)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, "restart "+name)
@@ -92,6 +94,14 @@ func boot(t *testing.T, userData string) *up {
 	m.clusterFile = filepath.Join(t.TempDir(), "cluster.yaml")
 	m.ConfigFile = filepath.Join(t.TempDir(), "layers.json")
 	u.phases(t)
+	t.Cleanup(func() {
+		u.mu.Lock()
+		late := u.late
+		u.mu.Unlock()
+		if late != nil {
+			<-late
+		}
+	})
 	return u
 }
 
@@ -283,6 +293,23 @@ func TestTrial(t *testing.T) {
 			time.Sleep(2 * time.Minute) // nothing is left to take back
 			synctest.Wait()
 			u.asked(t)
+		})
+	})
+	t.Run("over before it begins", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			u := boot(t, ofMedium)
+			u.systemd.take()
+			u.systemd.slow = 2 * time.Minute
+			if _, err := u.Apply(t.Context(), trial); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Minute)
+			synctest.Wait()
+			u.is(t, "medium", "1", "hdd")
+			u.asked(t, restartNode, restartNode)
+			if err := u.beginChange(); err != nil {
+				t.Error(err)
+			}
 		})
 	})
 	t.Run("too slow", func(t *testing.T) {

@@ -152,6 +152,15 @@ func (b *Boot) rememberRestarts(units []string) error {
 	return atomicfile.Write(b.restartPath(), data, 0o600)
 }
 
+// settled says that units and configuration are of one mind, unless the daemon
+// is being stopped: then it may have been too late for a restart.
+func (b *Boot) settled() error {
+	if b.running.Err() != nil {
+		return nil
+	}
+	return b.forgetRestarts()
+}
+
 func (b *Boot) forgetRestarts() error {
 	if err := os.Remove(b.restartPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
