@@ -103,3 +103,14 @@ func TestReboot(t *testing.T) {
 		t.Errorf("started %q", systemd.started)
 	}
 }
+
+// TestStartAndRestart: both only queue what they ask for.
+func TestStartAndRestart(t *testing.T) {
+	systemd := &script{}
+	if err := errors.Join(Start(t.Context(), systemd, Node), Restart(t.Context(), systemd, Control)); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(systemd.started, ", "); got != Node+", again "+Control {
+		t.Errorf("asked for %s", got)
+	}
+}
