@@ -26,9 +26,6 @@ const (
 
 // sshKeys renders who may log in with which key, and whether passwords do.
 func sshKeys(ctx context.Context, m *Machine, loaded *config.Loaded) error {
-	if err := os.MkdirAll(m.path(authorizedKeysDir), 0o755); err != nil {
-		return fmt.Errorf("authorized keys: %w", err)
-	}
 	current := map[string]bool{}
 	for _, user := range loaded.Config.AllUsers() {
 		var keys strings.Builder
