@@ -17,6 +17,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/network"
@@ -47,11 +48,24 @@ type Stage struct {
 	Run  func(ctx context.Context, m *Machine, loaded *config.Loaded) error
 }
 
-// Stages returns the stages in their order: commands of the user's prepare what
-// is to come, homes and files may be on extra disks, users own files, files
-// configure modules, and modules bring settings with them.
+// BootOnly are the stages that are left out when a configuration is applied to a
+// machine that is up: half of it would go by the old name, and what is to come
+// before everything else has had its time.
+var BootOnly = []string{"hostname", "bootcmd"}
+
+// LiveStages are those of Stages that make a machine that is up what another
+// configuration says. What becomes true by that, and what doesn't, is in Effects.
+func LiveStages() []Stage {
+	return slices.DeleteFunc(Stages(), func(s Stage) bool { return slices.Contains(BootOnly, s.Name) })
+}
+
+// Stages returns the stages in their order: what files have left is put back
+// before anything is rendered, commands of the user's
+// prepare what is to come, homes and files may be on extra disks, users own files,
+// files configure modules, and modules bring settings with them.
 func Stages() []Stage {
 	return []Stage{
+		{"former files", formerFiles},
 		{"hostname", hostname},
 		{"environment", environment},
 		{"network", defineNetwork},

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// serviceEnvironmentFile is read by the units of containerd and Kubernetes.
-	serviceEnvironmentFile = "/run/skerry/environment"
+	// ServiceEnvironment is read by the units of containerd and Kubernetes.
+	ServiceEnvironment = "/run/skerry/environment"
 	// loginEnvironmentFile is read by PAM, as root, for whoever logs in.
 	loginEnvironmentFile = "/etc/environment"
 	// environmentMode: the URL of a proxy may hold a password.
@@ -36,7 +36,7 @@ func environment(_ context.Context, m *Machine, loaded *config.Loaded) error {
 		return err
 	}
 	if len(variables) == 0 {
-		if err := m.remove(serviceEnvironmentFile); err != nil {
+		if err := m.remove(ServiceEnvironment); err != nil {
 			return err
 		}
 		return m.emptyLoginEnvironment()
@@ -46,7 +46,7 @@ func environment(_ context.Context, m *Machine, loaded *config.Loaded) error {
 		fmt.Fprintf(&service, "%s=%s\n", v.name, quoteEnvironment(v.value))
 		fmt.Fprintf(&login, "%s=%s\n", v.name, v.value) // PAM takes the rest of the line
 	}
-	if err := m.write(serviceEnvironmentFile, []byte(service.String()), environmentMode, byRoot); err != nil {
+	if err := m.write(ServiceEnvironment, []byte(service.String()), environmentMode, byRoot); err != nil {
 		return err
 	}
 	if added := m.addedNoProxy(loaded); len(added) > 0 {

@@ -45,6 +45,10 @@ func (m *Machine) writeFile(f *configschema.File) error {
 	if err != nil {
 		return err
 	}
+	before, err := m.before(f.Path)
+	if err != nil {
+		return err
+	}
 	if f.Append {
 		old, err := os.ReadFile(m.path(f.Path))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -55,6 +59,11 @@ func (m *Machine) writeFile(f *configschema.File) error {
 			data = old
 		} else {
 			data = append(old, data...)
+		}
+	}
+	if before == nil && below(f.Path, volatile) {
+		if err := m.setAside(f.Path); err != nil {
+			return err
 		}
 	}
 	return m.write(f.Path, data, f.Mode().FileMode(), owner)

@@ -99,7 +99,7 @@ skerry:
 	const direct = "10.42.0.0/16,.example.org,127.0.0.0/8,::1,localhost,a,10.43.0.0/16,.svc,.cluster.local,server-1"
 	checkFile(t, m, "run/skerry/environment", "EMPTY=\"a b\"\nHTTPS_PROXY=\"http://u:hunter2\\$\\\"\\\\@proxy:3128\"\nno_proxy=\""+direct+"\"\n")
 	checkFile(t, m, "etc/environment", "EMPTY=a b\nHTTPS_PROXY=http://u:hunter2$\"\\@proxy:3128\nno_proxy="+direct+"\n")
-	for _, name := range []string{serviceEnvironmentFile, loginEnvironmentFile} {
+	for _, name := range []string{ServiceEnvironment, loginEnvironmentFile} {
 		if info, err := os.Stat(m.path(name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, info.Mode(), err)
 		}
@@ -110,7 +110,7 @@ skerry:
 	mustApply(t, m, "skerry: {environment: {A: b}}\n")
 	checkFile(t, m, "run/skerry/environment", "A=\"b\"\n")
 	mustApply(t, m, "")
-	if _, err := os.Stat(m.path(serviceEnvironmentFile)); err == nil {
+	if _, err := os.Stat(m.path(ServiceEnvironment)); err == nil {
 		t.Error("the environment of the services is still there")
 	}
 	checkFile(t, m, "etc/environment", "")

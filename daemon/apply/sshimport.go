@@ -54,7 +54,9 @@ func importIDs(loaded *config.Loaded) []configschema.ImportID {
 	return slices.Compact(ids)
 }
 
-// sweepImported removes the keys of sources that have left the configuration.
+// sweepImported removes the keys of sources that have left the configuration. It
+// waits until that is settled: keys that were removed for a configuration that is
+// taken back could only be had over the network again.
 func (m *Machine) sweepImported(loaded *config.Loaded) error {
 	wanted := map[string]bool{}
 	for _, id := range importIDs(loaded) {
@@ -78,10 +80,10 @@ func (m *Machine) sweepImported(loaded *config.Loaded) error {
 // in. The kept keys of a source that can't be reached stay: who may log in must
 // not depend on somebody else's server being up.
 func importKeys(ctx context.Context, m *Machine, loaded *config.Loaded) error {
-	ids := importIDs(loaded)
-	if len(ids) == 0 {
-		return nil
+	if err := m.sweepImported(loaded); err != nil {
+		return err
 	}
+	ids := importIDs(loaded)
 	var failures []error
 	for _, id := range ids {
 		keys, err := m.fetchKeys(ctx, loaded, id)
@@ -92,6 +94,8 @@ func importKeys(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 			failures = append(failures, fmt.Errorf("ssh_import_id %s: %w; the keys of the last time are used", id, err))
 		}
 	}
+	// Also without any to fetch: keys of an earlier configuration may have been
+	// fetched since the stage ran.
 	failures = append(failures, sshKeys(ctx, m, loaded))
 	return errors.Join(failures...)
 }

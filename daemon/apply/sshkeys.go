@@ -3,6 +3,7 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,16 +21,11 @@ const (
 	authorizedKeysDir = "/etc/ssh/authorized_keys.d"
 	// sshdFile comes before the image's own: the first value sshd reads counts.
 	sshdFile = "/etc/ssh/sshd_config.d/00-skerry-cloud-config.conf"
+	sshdUnit = "ssh.service"
 )
 
 // sshKeys renders who may log in with which key, and whether passwords do.
-func sshKeys(_ context.Context, m *Machine, loaded *config.Loaded) error {
-	if err := os.MkdirAll(m.path(authorizedKeysDir), 0o755); err != nil {
-		return fmt.Errorf("authorized keys: %w", err)
-	}
-	if err := m.sweepImported(loaded); err != nil {
-		return err
-	}
+func sshKeys(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 	current := map[string]bool{}
 	for _, user := range loaded.Config.AllUsers() {
 		var keys strings.Builder
@@ -63,16 +59,33 @@ func sshKeys(_ context.Context, m *Machine, loaded *config.Loaded) error {
 			}
 		}
 	}
-	return m.passwordLogin(loaded.Config.SSHPasswordAuth)
+	return m.passwordLogin(ctx, loaded.Config.SSHPasswordAuth)
 }
 
-func (m *Machine) passwordLogin(allowed *bool) error {
-	if allowed == nil {
-		return m.remove(sshdFile)
+// passwordLogin has sshd read its configuration again when it has changed: it may
+// have been started before.
+func (m *Machine) passwordLogin(ctx context.Context, allowed *bool) error {
+	var text []byte
+	if allowed != nil && *allowed {
+		text = []byte("PasswordAuthentication yes\n")
+	} else if allowed != nil {
+		text = []byte("PasswordAuthentication no\n")
 	}
-	value := "no"
-	if *allowed {
-		value = "yes"
+	old, err := os.ReadFile(m.path(sshdFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read %s: %w", sshdFile, err)
 	}
-	return m.write(sshdFile, []byte("PasswordAuthentication "+value+"\n"), 0o644, byRoot)
+	if bytes.Equal(old, text) {
+		return nil
+	}
+	if text == nil {
+		err = m.remove(sshdFile)
+	} else {
+		err = m.write(sshdFile, text, 0o644, byRoot)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = m.System.Run(ctx, systemctl, "try-reload-or-restart", "--no-block", sshdUnit)
+	return err
 }

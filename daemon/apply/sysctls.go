@@ -5,6 +5,7 @@ package apply
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,14 +21,18 @@ import (
 // of a network interface when it appears. It sorts after the image's files.
 const sysctlFile = "/etc/sysctl.d/90-skerry.conf"
 
-// sysctls sets kernel settings, and reports every one that couldn't be set.
+// sysctlsBefore has the values that settings had before this boot changed them.
+const sysctlsBefore = "/run/skerry/sysctls-before.json"
+
+// sysctls sets kernel settings, and reports every one that couldn't be set. One
+// that has left the configuration gets back the value it had.
 func sysctls(_ context.Context, m *Machine, loaded *config.Loaded) error {
 	settings := loaded.Config.Skerry.Sysctls
+	failures := []error{m.rememberSysctls(settings)}
 	if len(settings) == 0 {
-		return m.remove(sysctlFile)
+		return errors.Join(append(failures, m.remove(sysctlFile))...)
 	}
 	var rendered bytes.Buffer
-	var failures []error
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&rendered, "%s = %s\n", name, settings[name])
 		if err := m.setSysctl(name, settings[name]); err != nil {
@@ -35,6 +40,48 @@ func sysctls(_ context.Context, m *Machine, loaded *config.Loaded) error {
 		}
 	}
 	failures = append(failures, m.write(sysctlFile, rendered.Bytes(), 0o644, byRoot))
+	return errors.Join(failures...)
+}
+
+// rememberSysctls puts back the settings that are not wanted any more, and
+// remembers what the others are before they are changed.
+func (m *Machine) rememberSysctls(wanted map[string]string) error {
+	before := map[string]string{}
+	text, known, err := m.remembered(sysctlsBefore)
+	if err != nil {
+		return err
+	}
+	if known {
+		if err := json.Unmarshal([]byte(text), &before); err != nil {
+			return fmt.Errorf("read %s: %w", sysctlsBefore, err)
+		}
+	}
+	changed, failures := false, []error(nil)
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if _, ok := wanted[name]; !ok {
+			failures = append(failures, m.setSysctl(name, before[name]))
+			delete(before, name)
+			changed = true
+		}
+	}
+	for name := range wanted {
+		if _, ok := before[name]; ok {
+			continue
+		}
+		value, err := os.ReadFile(m.path(sysctlPath(name)))
+		if err != nil {
+			continue // there are settings that can only be written
+		}
+		before[name] = strings.TrimSuffix(string(value), "\n")
+		changed = true
+	}
+	if changed {
+		data, err := json.Marshal(before)
+		if err != nil {
+			return err
+		}
+		failures = append(failures, m.remember(sysctlsBefore, string(data)))
+	}
 	return errors.Join(failures...)
 }
 

@@ -20,6 +20,9 @@ const (
 	timesyncUnit = "systemd-timesyncd.service"
 	timesyncFile = "/etc/systemd/timesyncd.conf.d/60-skerry-cloud-config.conf"
 
+	// timesyncStopped is there once this boot has stopped the unit.
+	timesyncStopped = bootDir + "/timesync-stopped"
+
 	zoneDir       = "/usr/share/zoneinfo"
 	localtimeFile = "/etc/localtime"
 	timezoneFile  = "/etc/timezone"
@@ -32,7 +35,7 @@ const (
 func ntp(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 	wanted := loaded.Config.NTP
 	if wanted != nil && wanted.Off() {
-		if err := m.remove(timesyncFile); err != nil {
+		if err := errors.Join(m.remove(timesyncFile), m.remember(timesyncStopped, "stopped")); err != nil {
 			return err
 		}
 		_, err := m.System.Run(ctx, systemctl, "stop", "--no-block", timesyncUnit)
@@ -47,8 +50,9 @@ func ntp(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read %s: %w", timesyncFile, err)
 	}
-	if bytes.Equal(old, text) {
-		return nil
+	_, stopped, err := m.remembered(timesyncStopped)
+	if err != nil || bytes.Equal(old, text) && !stopped {
+		return err
 	}
 	if text == nil {
 		err = m.remove(timesyncFile)
@@ -58,8 +62,10 @@ func ntp(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.System.Run(ctx, systemctl, "restart", "--no-block", timesyncUnit)
-	return err
+	if _, err := m.System.Run(ctx, systemctl, "restart", "--no-block", timesyncUnit); err != nil {
+		return err
+	}
+	return m.remove(timesyncStopped)
 }
 
 // timezone sets the zone that local time is shown in.

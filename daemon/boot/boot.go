@@ -8,6 +8,7 @@
 package boot
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/atomicfile"
+	"github.com/skerry-os/skerry/daemon/change"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/notify"
@@ -33,6 +35,9 @@ import (
 // ClusterFile is where the control plane and the node read the cluster section,
 // completed with what the daemon found out. It holds the token: 0600, in /run.
 const ClusterFile = "/run/skerry/cluster.yaml"
+
+// clusterPhase is the last one, in which the machine only waits.
+const clusterPhase = "cluster"
 
 // watchInterval is how often units are looked at once the node is Ready, and
 // how often the watchdog is fed; systemd waits for 30 seconds.
@@ -61,7 +66,12 @@ type Boot struct {
 	sequence *phase.Sequence
 	loader   *config.Loader
 	// Instead of the constants, in tests.
-	addressLimit, fetchPause time.Duration
+	addressLimit, fetchPause, settle time.Duration
+	clusterFile                      string
+	// running ends with the daemon.
+	running context.Context
+	// booted is the configuration that this boot began with.
+	booted *config.Loaded
 
 	mu       sync.Mutex
 	loaded   *config.Loaded
@@ -72,6 +82,10 @@ type Boot struct {
 	started  []string // units
 	ready    bool
 	late     chan struct{} // closed when the late stages have ended
+	// units have this cluster section.
+	section configschema.Cluster
+	change  changeState
+	trial   *trial
 }
 
 // Run boots the machine and stays until ctx ends. A boot that fails stays too:
@@ -82,10 +96,11 @@ func (b *Boot) Run(ctx context.Context) error {
 		phase.Phase{Name: "network", Run: b.network},
 		phase.Phase{Name: "clock", Run: b.clock},
 		phase.Phase{Name: "role", Run: b.chooseRole},
-		phase.Phase{Name: "cluster", Run: b.cluster},
+		phase.Phase{Name: clusterPhase, Run: b.cluster},
 	)
+	b.running = ctx
 	serving := make(chan error, 1)
-	go func() { serving <- status.Serve(ctx, b.StatusSocket, b.Status) }()
+	go func() { serving <- status.Serve(ctx, b.StatusSocket, b.Status, change.Routes(b)...) }()
 	go b.watch(ctx)
 
 	if err := b.sequence.Run(ctx); err != nil {
@@ -133,18 +148,30 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 	if err := identity.EnsureNodePassword(identity.PasswordFile); err != nil {
 		return err
 	}
+	if err := b.writeCluster(cluster); err != nil {
+		return err
+	}
+	b.Log.Info("this machine is a Kubernetes "+string(role), "node", cluster.NodeName)
+	return b.start(ctx, unit.Containerd)
+}
+
+// writeCluster writes what the units of Kubernetes read when they start.
+func (b *Boot) writeCluster(cluster configschema.Cluster) error {
 	data, err := configschema.EncodeCluster(&cluster)
 	if err != nil {
 		return fmt.Errorf("encode cluster configuration: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(ClusterFile), 0o755); err != nil {
+	name := cmp.Or(b.clusterFile, ClusterFile)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(ClusterFile, data, 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", ClusterFile, err)
+	if err := atomicfile.Write(name, data, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	b.Log.Info("this machine is a Kubernetes "+string(role), "node", cluster.NodeName)
-	return b.start(ctx, unit.Containerd)
+	b.mu.Lock()
+	b.section = cluster
+	b.mu.Unlock()
+	return nil
 }
 
 // cluster starts Kubernetes and waits until this node is Ready in it. On a
@@ -157,6 +184,9 @@ func (b *Boot) cluster(ctx context.Context) error {
 		}
 	}
 	if err := b.start(ctx, unit.Node); err != nil {
+		return err
+	}
+	if err := b.forgetRestarts(); err != nil {
 		return err
 	}
 	if err := b.importImages(ctx); err != nil {
@@ -194,7 +224,13 @@ func (b *Boot) importImages(ctx context.Context) error {
 }
 
 func (b *Boot) start(ctx context.Context, name string) error {
-	if err := unit.Start(ctx, b.Units, name); err != nil {
+	start := unit.Start
+	if again, err := b.needsRestart(name); err != nil {
+		return err
+	} else if again {
+		start = unit.Restart
+	}
+	if err := start(ctx, b.Units, name); err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -269,6 +305,9 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 	}
 	if b.loaded != nil {
 		m.Config = b.loaded.Document.Source
+	}
+	if b.trial != nil {
+		m.Trial = b.trial.until
 	}
 	for _, p := range b.problems {
 		m.Problems = append(m.Problems, p.String())

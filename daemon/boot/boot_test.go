@@ -45,6 +45,11 @@ func (n noUnits) StartUnitContext(_ context.Context, name, _ string, _ chan<- st
 	return 0, nil
 }
 
+func (n noUnits) RestartUnitContext(_ context.Context, name, _ string, _ chan<- string) (int, error) {
+	n.t.Errorf("%s was restarted", name)
+	return 0, nil
+}
+
 func (noUnits) SetUnitPropertiesContext(context.Context, string, bool, ...dbus.Property) error {
 	return errors.ErrUnsupported
 }

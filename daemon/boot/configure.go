@@ -128,19 +128,32 @@ func (b *Boot) configure(ctx context.Context, loaded *config.Loaded, err error) 
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	b.loaded = loaded
-	b.mu.Unlock()
-	if b.ConfigFile != "" {
-		if err := loaded.Layers.Publish(b.ConfigFile); err != nil {
-			return err
-		}
+	if err := b.setCurrent(loaded); err != nil {
+		return err
 	}
+	b.booted = loaded
 	b.Log.Info("cloud-config is valid", "source", loaded.Document.Source, "instance-id", loaded.Document.InstanceID)
 	if err := b.renew(ctx, loaded.InstanceID); err != nil {
 		return err
 	}
 	return b.apply(ctx, apply.Stages(), loaded)
+}
+
+// current is the configuration that the machine has now.
+func (b *Boot) current() *config.Loaded {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.loaded
+}
+
+func (b *Boot) setCurrent(loaded *config.Loaded) error {
+	b.mu.Lock()
+	b.loaded = loaded
+	b.mu.Unlock()
+	if b.ConfigFile == "" {
+		return nil
+	}
+	return loaded.Layers.Publish(b.ConfigFile)
 }
 
 // apply runs stages that the machine can't do without.

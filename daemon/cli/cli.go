@@ -27,13 +27,17 @@ const (
 	ExitFailed   = 1 // the command could not do what it was asked to
 	ExitUsage    = 2 // the command line is wrong
 	ExitNotReady = 3 // `skerry status`: the node is not Ready
+	ExitBusy     = 4 // `skerry config apply`: another change or the boot is under way
+	ExitReverted = 5 // `skerry config apply --try`: it was not confirmed
 )
 
 const exitCodes = `Exit codes:
   0  done
   1  failed; the reason is on standard error
   2  the command line is wrong
-  3  status: the node is not Ready`
+  3  status: the node is not Ready
+  4  config apply: the boot or another change is under way; nothing was changed
+  5  config apply --try: it was not confirmed, and was taken back`
 
 // exitError carries the exit code of a command that failed.
 type exitError struct {

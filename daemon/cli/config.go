@@ -25,9 +25,9 @@ import (
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check, show and compare cloud-configs",
+		Short: "Check, show, compare and apply cloud-configs",
 	}
-	cmd.AddCommand(validateCommand(), showCommand(), diffCommand(), migrateCommand(), schemaCommand())
+	cmd.AddCommand(validateCommand(), showCommand(), diffCommand(), applyCommand(), migrateCommand(), schemaCommand())
 	return cmd
 }
 

@@ -71,6 +71,9 @@ func statusText(m status.Machine) string {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 		}
 	}
+	if !m.Trial.IsZero() {
+		fmt.Fprintf(w, "On trial\tuntil %s, unless confirmed: skerry config apply --confirm\n", m.Trial.Local().Format(time.TimeOnly))
+	}
 	fmt.Fprintf(w, "Ready\t%t\n\nPHASE\tSTATE\tSECONDS\t\n", m.Ready)
 	for _, p := range m.Phases {
 		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", p.Name, p.State, p.Seconds, p.Error)

@@ -23,7 +23,10 @@ import (
 // Loaded is the valid configuration of this boot.
 type Loaded struct {
 	Document *source.Document
-	Config   *configschema.Config
+	// Given is the document as its source has it, where another user-data was
+	// applied in its place, and else the same.
+	Given  *source.Document
+	Config *configschema.Config
 	// Layers are what the configuration was made of; Merged knows where each of
 	// its values is from.
 	Layers *Layers

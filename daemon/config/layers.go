@@ -52,6 +52,18 @@ func Here(log *slog.Logger) Surroundings {
 	}
 }
 
+// Held returns the same surroundings for a configuration that is only looked at:
+// what it includes and is fetched is kept by keep, if at all.
+func (s Surroundings) Held() (held Surroundings, keep func() error) {
+	copies, ok := s.Fetcher.(*include.Kept)
+	if !ok {
+		return s, func() error { return nil }
+	}
+	fetcher, keep := copies.Held()
+	s.Fetcher, s.AtHand = fetcher, fetcher.AtHand()
+	return s, keep
+}
+
 // Layers are all that a configuration is made of, the weakest first.
 type Layers struct {
 	Image       []configschema.Layer `json:"image,omitempty"`
@@ -121,7 +133,7 @@ func (s Surroundings) layers(ctx context.Context, document *source.Document, fet
 		return nil, err
 	}
 	// The name in messages is the file's: people look for a file to correct.
-	parts, err := userdata.Expand(ctx, userdata.Options{Data: document.UserData, Fetcher: fetcher, Instance: instance})
+	parts, err := userdata.Expand(ctx, userdata.Options{Name: document.UserDataName, Data: document.UserData, Fetcher: fetcher, Instance: instance})
 	if err != nil {
 		return nil, err
 	}

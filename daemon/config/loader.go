@@ -30,6 +30,11 @@ type Loader struct {
 	// Around is what the machine has beside the document.
 	Around Surroundings
 	Log    *slog.Logger
+	// Instead is a user-data to be looked at in the place of what the source has,
+	// and of what was applied before. Its name is for messages. Nil for none.
+	Instead *Instead
+	// Look loads a configuration without keeping it: Keep does that.
+	Look bool
 
 	// known is what the first source said that knows this machine, but has no
 	// cloud-config for it.
@@ -39,6 +44,66 @@ type Loader struct {
 	pending    *source.Document
 	instanceID string
 	layers     *Layers
+}
+
+// Instead is a user-data from elsewhere.
+type Instead struct {
+	Name string
+	Data []byte
+}
+
+// appliedName is what messages call a user-data that was applied earlier.
+const appliedName = "the applied user-data"
+
+// Load loads the configuration as a boot does, on a machine that has a network
+// by now.
+func (l *Loader) Load(ctx context.Context) (*Loaded, error) {
+	loaded, err := l.Local(ctx)
+	if errors.Is(err, ErrNetwork) {
+		return l.Network(ctx)
+	}
+	return loaded, err
+}
+
+// instead puts what is to be looked at, or what was applied, in the place of the
+// user-data of a document.
+func (l *Loader) instead(given *source.Document) (*source.Document, error) {
+	document := *given
+	switch {
+	case l.Instead != nil:
+		document.UserData, document.UserDataName = l.Instead.Data, l.Instead.Name
+	case l.Sources.Applied != nil:
+		data, err := l.Sources.Applied.Instead(given.UserData)
+		if err != nil || data == nil {
+			return given, err
+		}
+		l.Log.Info("the user-data applied with skerry config apply is used instead of that of " + given.Name)
+		document.UserData, document.UserDataName = data, appliedName
+	default:
+		return given, nil
+	}
+	return &document, nil
+}
+
+// Keep keeps a configuration for later boots.
+func (l *Loader) Keep(loaded *Loaded) error {
+	given, applied := loaded.Given, l.Sources.Applied
+	if given.Source != l.Sources.Kept.Name() {
+		if err := l.Sources.Kept.Keep(given); err != nil {
+			return err
+		}
+	}
+	if applied == nil {
+		return nil
+	}
+	if l.Instead != nil {
+		return applied.Put(given.UserData, l.Instead.Data)
+	}
+	stale, err := applied.Sweep(given.UserData)
+	if stale {
+		l.Log.Warn(given.Name + " has another user-data since one was applied with skerry config apply; that one is not used any more")
+	}
+	return err
 }
 
 // Local asks the media. Where there is nothing on the network to ask either,
@@ -175,6 +240,11 @@ func (l *Loader) kept(ctx context.Context) (document *source.Document, instanceI
 // accept merges a document with the other layers, and keeps it when the result is
 // valid.
 func (l *Loader) accept(ctx context.Context, document *source.Document, instanceID string, fetcher userdata.Fetcher) (*Loaded, error) {
+	given := document
+	document, err := l.instead(given)
+	if err != nil {
+		return nil, err
+	}
 	layers, err := l.Around.layers(ctx, document, fetcher)
 	if err == nil && len(layers.unfetched) > 0 {
 		l.layers = layers
@@ -188,15 +258,15 @@ func (l *Loader) accept(ctx context.Context, document *source.Document, instance
 	if err != nil {
 		return nil, err
 	}
-	loaded.InstanceID = instanceID
+	loaded.Given, loaded.InstanceID = given, instanceID
 	if err := loaded.name(l.Around.MachineID); err != nil {
 		return nil, err
 	}
 	l.addKeys(loaded)
-	if document.Source != l.Sources.Kept.Name() {
+	if !l.Look {
 		// The boot goes on without a copy: the machine has its configuration now,
 		// and only boots without the source are at stake.
-		if err := l.Sources.Kept.Keep(document); err != nil {
+		if err := l.Keep(loaded); err != nil {
 			l.Log.Warn("the cloud-config could not be kept for boots without its source", "error", err)
 		}
 	}

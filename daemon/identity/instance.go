@@ -47,11 +47,10 @@ func Renew(dir, instanceID string) (previous string, renewed bool, err error) {
 		return "", false, nil
 	}
 	path := filepath.Join(dir, instanceFile)
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", false, fmt.Errorf("read for which instance this identity is: %w", err)
+	previous, err = Instance(dir)
+	if err != nil {
+		return "", false, err
 	}
-	previous = strings.TrimSpace(string(data))
 	if previous == instanceID {
 		return previous, false, nil
 	}
@@ -68,6 +67,16 @@ func Renew(dir, instanceID string) (previous string, renewed bool, err error) {
 		return previous, false, err
 	}
 	return previous, previous != "", nil
+}
+
+// Instance returns for which instance the identity in dir was made, nothing when
+// that isn't known.
+func Instance(dir string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(dir, instanceFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read for which instance this identity is: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
 }
 
 // removeBelongings makes the removal of each file durable before the next: what

@@ -55,6 +55,21 @@ type Kept struct {
 	// away are the hosts that could not be reached. They are waited for once:
 	// with many includes, a server that is down would hold up the boot for long.
 	away map[string]bool
+	// held are copies by their paths, not written yet. Nil for writing at once.
+	held map[string][]byte
+}
+
+// Held returns the same fetcher for a user-data that is only looked at: what it
+// fetches is written by keep, if at all.
+func (k *Kept) Held() (held *Kept, keep func() error) {
+	other := &Kept{Fetcher: k.Fetcher, Dir: k.Dir, Log: k.Log, held: map[string][]byte{}}
+	return other, func() error {
+		var failures []error
+		for path, data := range other.held {
+			failures = append(failures, k.keep(path, data))
+		}
+		return errors.Join(failures...)
+	}
 }
 
 // Dir is where a running machine keeps its copies.
@@ -129,6 +144,10 @@ func hostOf(address string) string {
 }
 
 func (k *Kept) keep(path string, data []byte) error {
+	if k.held != nil {
+		k.held[path] = data
+		return nil
+	}
 	if err := os.MkdirAll(k.Dir, 0o700); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ type Set struct {
 	// Kept is the copy of the last valid document. It stands in for the others,
 	// and doesn't count as a medium: a disk that was copied carries it along.
 	Kept Keeper
+	// Applied is what was put in the place of a source's user-data on this
+	// machine. Nil where there is no such place.
+	Applied *Applied
 	// Reporter is the cloud that has to be told when the machine is up, or nil.
 	Reporter Reporter
 }
@@ -47,7 +50,7 @@ func newSet(log *slog.Logger, dmi DMI, line CommandLine) (*Set, error) {
 		return nil, err
 	}
 	kept := NewState()
-	set := &Set{Kept: kept}
+	set := &Set{Kept: kept, Applied: NewApplied()}
 	cloud := openPlatform(log, dmi, name)
 	set.Reporter, _ = cloud.(Reporter) // wherever the configuration comes from
 	switch {

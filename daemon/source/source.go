@@ -31,6 +31,8 @@ type Document struct {
 	// UserData is the cloud-config, unpacked when it was compressed. It is nil
 	// when the source knows this machine, but was given no cloud-config for it.
 	UserData []byte
+	// UserDataName is what messages call it, "user-data" when empty.
+	UserDataName string
 	// MetaData is a meta-data file as NoCloud has it, or nil. Sources that have
 	// another format make one of what they know, so that the kept copy knows it
 	// too.

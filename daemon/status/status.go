@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package status serves and reads the state of this machine on a local socket.
-// The socket is root's only; nothing secret is on it all the same.
+// The socket is root's only; nothing secret is in the state all the same. What
+// else the daemon can be asked is answered on the same socket.
 package status
 
 import (
@@ -34,12 +35,22 @@ type Machine struct {
 	Ready      bool           `json:"ready" yaml:"ready"`                       // the node is Ready
 	Phases     []phase.Report `json:"phases" yaml:"phases"`
 	Units      []unit.Status  `json:"units,omitempty" yaml:"units,omitempty"`
+	// Trial is until when a configuration is on trial, unless it is confirmed.
+	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
 }
 
-// Serve answers on socket with what current returns, until ctx ends.
-func Serve(ctx context.Context, socket string, current func(context.Context) Machine) error {
+// Route is something else that is answered on the socket, with the pattern of
+// http.ServeMux that it answers to.
+type Route struct {
+	Pattern string
+	Handler http.HandlerFunc
+}
+
+// Serve answers on socket with what current returns, and the routes, until ctx
+// ends.
+func Serve(ctx context.Context, socket string, current func(context.Context) Machine, routes ...Route) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return fmt.Errorf("create directory of status socket: %w", err)
 	}
@@ -59,6 +70,9 @@ func Serve(ctx context.Context, socket string, current func(context.Context) Mac
 		// The client sees a cut connection; there is nobody else to tell.
 		_ = json.NewEncoder(w).Encode(current(r.Context()))
 	})
+	for _, route := range routes {
+		mux.HandleFunc(route.Pattern, route.Handler)
+	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -68,13 +82,20 @@ func Serve(ctx context.Context, socket string, current func(context.Context) Mac
 	return nil
 }
 
-// Get asks the daemon that listens on socket.
-func Get(ctx context.Context, socket string) (Machine, error) {
-	client := &http.Client{Transport: &http.Transport{
+// Client returns a client for the daemon that listens on socket, whatever the
+// host of the URL.
+func Client(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
+}
+
+// Get asks the daemon that listens on socket.
+func Get(ctx context.Context, socket string) (Machine, error) {
+	client := Client(socket)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://skerry/status", nil)
 	if err != nil {
 		return Machine{}, err

@@ -41,6 +41,7 @@ type Status struct {
 // machine to a third.
 type Manager interface {
 	StartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
+	RestartUnitContext(ctx context.Context, name, mode string, ch chan<- string) (int, error)
 	GetUnitPropertyContext(ctx context.Context, unit, property string) (*dbus.Property, error)
 	GetServicePropertyContext(ctx context.Context, service, property string) (*dbus.Property, error)
 	SetUnitPropertiesContext(ctx context.Context, name string, runtime bool, properties ...dbus.Property) error
@@ -53,6 +54,15 @@ var _ Manager = (*dbus.Conn)(nil)
 func Start(ctx context.Context, m Manager, name string) error {
 	if _, err := m.StartUnitContext(ctx, name, "replace", nil); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
+	}
+	return nil
+}
+
+// Restart queues the unit's restart and returns. A unit that doesn't run is
+// started.
+func Restart(ctx context.Context, m Manager, name string) error {
+	if _, err := m.RestartUnitContext(ctx, name, "replace", nil); err != nil {
+		return fmt.Errorf("restart %s: %w", name, err)
 	}
 	return nil
 }

@@ -32,6 +32,11 @@ func (s *script) StartUnitContext(_ context.Context, name, _ string, _ chan<- st
 	return 1, nil
 }
 
+func (s *script) RestartUnitContext(_ context.Context, name, _ string, _ chan<- string) (int, error) {
+	s.started = append(s.started, "again "+name)
+	return 1, nil
+}
+
 func (*script) SetUnitPropertiesContext(context.Context, string, bool, ...dbus.Property) error {
 	return errors.ErrUnsupported
 }
@@ -96,5 +101,16 @@ func TestReboot(t *testing.T) {
 	}
 	if len(systemd.started) != 1 || systemd.started[0] != "reboot.target" {
 		t.Errorf("started %q", systemd.started)
+	}
+}
+
+// TestStartAndRestart: both only queue what they ask for.
+func TestStartAndRestart(t *testing.T) {
+	systemd := &script{}
+	if err := errors.Join(Start(t.Context(), systemd, Node), Restart(t.Context(), systemd, Control)); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(systemd.started, ", "); got != Node+", again "+Control {
+		t.Errorf("asked for %s", got)
 	}
 }

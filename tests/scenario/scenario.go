@@ -52,6 +52,7 @@ var All = []Scenario{
 	sourceScenario("openstack", SuiteAll),
 	sourceScenario("hetzner", SuiteAll),
 	configChanged,
+	configApply,
 	threeAgents,
 	agentReboots,
 	serverPowerCuts,
