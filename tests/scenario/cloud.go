@@ -5,6 +5,7 @@ package scenario
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"github.com/skerry-os/skerry/tests/metadata"
 	"github.com/skerry-os/skerry/tests/vm"
@@ -130,14 +131,29 @@ var clouds = []cloud{
 	},
 }
 
-// serve is the cloud's metadata server for a machine, which is to be made with the returned configuration.
-func (c cloud) serve(t *T, machine, userData string) (vm.MachineConfig, error) {
+// named returns the cloud of a name.
+func named(name string) cloud {
+	for _, c := range slices.Concat(readyClouds, clouds) {
+		if c.name == name {
+			return c
+		}
+	}
+	panic("no cloud is called " + name)
+}
+
+// metadata is what the cloud's server says to a machine with this user-data, and with the lab's ssh key.
+func (c cloud) metadata(t *T, userData string) http.Handler {
 	m := metadata.Machine{
 		InstanceID: "i-0123456789abcdef0", Hostname: cloudHostname, Keys: []string{t.lab.AuthorizedKey()}, UserData: userData,
 	}
 	if c.numbered {
 		m.InstanceID = "1234567"
 	}
+	return c.server(m)
+}
+
+// serve starts the cloud's metadata server, and returns a machine of the cloud.
+func (c cloud) serve(t *T, machine string, handler http.Handler) (vm.MachineConfig, error) {
 	addresses := []netip.Addr{}
 	for _, text := range c.addresses {
 		addresses = append(addresses, netip.MustParseAddr(text))
@@ -147,14 +163,14 @@ func (c cloud) serve(t *T, machine, userData string) (vm.MachineConfig, error) {
 	}
 	cfg := vm.MachineConfig{Name: machine, SMBIOS: c.smbios}
 	if !c.tls {
-		return cfg, t.lab.Serve(c.server(m), addresses, c.names...)
+		return cfg, t.lab.Serve(handler, addresses, c.names...)
 	}
 	certificate, authority, err := newCertificate(c.names[0])
 	if err != nil {
 		return cfg, err
 	}
 	cfg.Credentials = trust(authority)
-	return cfg, t.lab.ServeTLS(c.server(m), certificate, addresses, c.names...)
+	return cfg, t.lab.ServeTLS(handler, certificate, addresses, c.names...)
 }
 
 // kernelCommandLine is what the firmware says for words to be added to the kernel command line, which is a part of the

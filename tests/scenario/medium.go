@@ -138,7 +138,7 @@ var media = []medium{
 			var m *vm.Machine
 			return t.Steps(
 				step{"boot it with the volume", func() error {
-					m, err = t.lab.Boot(ctx, vm.MachineConfig{Name: "machine", CPUs: 1, Memory: 1024, Disks: []string{volume}})
+					m, err = t.lab.Boot(ctx, vm.MachineConfig{Name: "machine", CPUs: smallCPUs, Memory: smallMemory, Disks: []string{volume}})
 					if err != nil {
 						return err
 					}

@@ -48,6 +48,12 @@ var All = slices.Concat([]Scenario{
 	verityTamper,
 	invalidConfig,
 }, sourceScenarios(), []Scenario{
+	userdataInvalid,
+	userdataLate,
+	instanceCloned,
+	clock1970,
+	clock1970Offline,
+	k3osMigrated,
 	configChanged,
 	threeAgents,
 	agentReboots,

@@ -49,7 +49,7 @@ func (c cloud) run(ctx context.Context, t *T) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := c.serve(t, serverName, string(userData))
+	cfg, err := c.serve(t, serverName, c.metadata(t, string(userData)))
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (c cloud) run(ctx context.Context, t *T) error {
 
 // runToConfigured boots a machine of a cloud, which knows its name and the lab's ssh key.
 func (c cloud) runToConfigured(ctx context.Context, t *T) error {
-	cfg, err := c.serve(t, "machine", restingConfig)
+	cfg, err := c.serve(t, "machine", c.metadata(t, restingConfig))
 	if err != nil {
 		return err
 	}
@@ -120,12 +120,18 @@ type configured struct {
 	waitFrom string
 }
 
+// What a machine that starts no Kubernetes needs.
+const (
+	smallCPUs   = 1
+	smallMemory = 1024 // MiB
+)
+
 // resting is what a machine with restingConfig says when it has nothing more to do.
 var resting = regexp.MustCompile(`waiting until time servers have set the clock`)
 
 // boots boots a machine with restingConfig and checks what has become of it.
 func boots(ctx context.Context, t *T, cfg vm.MachineConfig, want configured) error {
-	cfg.CPUs, cfg.Memory = 1, 1024
+	cfg.CPUs, cfg.Memory = smallCPUs, smallMemory
 	var m *vm.Machine
 	return t.Steps(
 		step{"boot it until the lab's ssh key lets in", func() (err error) {

@@ -44,6 +44,8 @@ type MachineConfig struct {
 	Discs []string
 	// FwCfg is what QEMU's fw_cfg device has for the system, by name: "opt/org.example/file".
 	FwCfg map[string][]byte
+	// User is who logs in with the lab's key, if not the image's own user. It needs sudo without a password.
+	User string
 	// Clock is what the hardware's clock shows at each power-on, as after an empty battery. Zero for the time.
 	Clock time.Time
 }
