@@ -15,8 +15,8 @@ import (
 
 // sourceScenarios has one for each place where a machine's cloud-config can be.
 //
-// There is none for VMware's guestinfo: its variables are asked for through a port of VMware's own, at which QEMU's
-// vmport device answers nothing but the version, the memory and the mouse.
+// There is none for VMware's guestinfo. Its messages are command 30 of VMware's port 0x5658, and QEMU's vmport, which is
+// there for the guest's clock and mouse, does not have that command (its hw/i386/vmport.c).
 func sourceScenarios() []Scenario {
 	var all []Scenario
 	for _, c := range readyClouds {

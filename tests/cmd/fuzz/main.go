@@ -142,13 +142,13 @@ func goTest(ctx context.Context, pkg string, args ...string) ([]byte, error) {
 	return cmd.CombinedOutput()
 }
 
-var progress = regexp.MustCompile(`execs: \d+`)
+var progress = regexp.MustCompile(`execs: \d+|baseline coverage: \d+/\d+`)
 
 // executions is the last that a fuzzer has said of its progress.
 func executions(said []byte) string {
 	all := progress.FindAll(said, -1)
 	if len(all) == 0 {
-		return "no execution"
+		return "it says nothing"
 	}
 	return string(all[len(all)-1])
 }
