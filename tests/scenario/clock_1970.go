@@ -39,11 +39,9 @@ var clock1970 = Scenario{
 		}
 		return t.Steps(
 			step{"it says that it waits, and does", func() error {
-				line, err := m.WaitConsole(ctx, vm.BootTimeout, resting)
-				if err != nil {
+				if err := waitsForTime(ctx, t, m); err != nil {
 					return err
 				}
-				t.Note("%.1fs after power-on: %s", line.At.Seconds(), line.Text)
 				if err := m.WaitSSH(ctx); err != nil {
 					return err
 				}
@@ -75,6 +73,20 @@ var clock1970 = Scenario{
 			}},
 		)
 	},
+}
+
+// waitsForTime waits until a machine says that it waits for the time, and takes it for never if it goes on without.
+func waitsForTime(ctx context.Context, t *T, m *vm.Machine) error {
+	return vm.Wait(ctx, m.Name()+" to say that it waits for the time", vm.BootTimeout, func(context.Context) error {
+		if line, ok := m.Console().Find(resting); ok {
+			t.Note("%s, %.1fs after power-on: %s", m.Name(), line.At.Seconds(), line.Text)
+			return nil
+		}
+		if line, ok := m.Console().Find(kubernetesPhase); ok {
+			return vm.Never("it goes on: %s", line.Text)
+		}
+		return fmt.Errorf("the console ends with %q", m.Console().Last().Text)
+	})
 }
 
 // clockError is by how much a machine's clock is wrong, in either direction.
