@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"time"
 
 	"github.com/skerry-os/skerry/tests/metadata"
 	"github.com/skerry-os/skerry/tests/vm"
@@ -48,15 +49,19 @@ var userdataLate = Scenario{
 				return says(`there is nothing there; asking again`)
 			}},
 			step{"it goes on asking, at a calm pace, and has applied nothing", func() error {
-				before := server.Asked()
+				before, began := server.Asked(), time.Now()
+				const times = 2
 				err := vm.Wait(ctx, "the machine to ask again", vm.BootTimeout, func(context.Context) error {
-					if server.Asked() == before {
-						return fmt.Errorf("it has asked %d times", before)
+					if n := server.Asked() - before; n < times {
+						return fmt.Errorf("it has asked %d times", n)
 					}
 					return nil
 				})
 				if err != nil {
 					return err
+				}
+				if took := time.Since(began); took < times*fastest {
+					return fmt.Errorf("it has asked %d times in %s", times, took)
 				}
 				if _, err := m.Run(ctx, "true"); err == nil {
 					return fmt.Errorf("%s lets the lab's key in", m.Name())
