@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -133,7 +134,7 @@ var instanceCloned = Scenario{
 				}
 				line, said := clone.Consoles()[0].Find(regexp.MustCompile(`is a copy: it was instance "instance-1", and is "instance-2" now`))
 				if !said {
-					return fmt.Errorf("its first console says nothing of it")
+					return errors.New("its first console says nothing of it")
 				}
 				t.Note("%.1fs after power-on: %s", line.At.Seconds(), line.Text)
 				// And stays what it has become.

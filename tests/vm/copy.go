@@ -4,7 +4,6 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -12,7 +11,7 @@ import (
 // makes many of one, would have it. Nothing else is copied: neither the firmware's variables nor a NoCloud volume.
 func (l *Lab) AddCopy(ctx context.Context, of *Machine, cfg MachineConfig) (*Machine, error) {
 	if of.Running() {
-		return nil, fmt.Errorf("copy %s: %w", of.cfg.Name, errors.New("the machine is on"))
+		return nil, fmt.Errorf("copy %s: the machine is on", of.cfg.Name)
 	}
 	m, err := l.Add(ctx, cfg)
 	if err != nil {
