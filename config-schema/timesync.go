@@ -58,9 +58,10 @@ type Clock struct {
 	// long as it takes, false not at all, and a number that many seconds at
 	// most. Without the key, only a machine whose clock, or whose hardware's
 	// clock, is before the day the image was built waits, for at most 60 seconds.
-	// It then goes on with that day, or with a later one on which it has been
-	// running, so that a machine that is offline for ever, and has no clock of its
-	// own, starts all the same. Applied at each boot, after the network is up.
+	// It then goes on with the latest day that has certainly been (that of the
+	// image, or one on which it has been running before), so that a machine that
+	// is offline for ever, and has no clock of its own, starts all the same.
+	// Applied at each boot, after the network is up.
 	WaitForSync SyncWait `yaml:"wait-for-sync"`
 }
 

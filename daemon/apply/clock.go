@@ -32,9 +32,9 @@ const (
 // be valid for anybody else. A clock that is still wrong then is set to that
 // day, for a machine may be offline for ever.
 //
-// The system's clock alone doesn't tell: systemd sets one that is before the
-// image was built to that day, and later boots to when the machine was last
-// seen running, before anybody can look. What the hardware shows does.
+// The system's clock alone doesn't tell: before anybody can look, systemd has
+// set one that can't be right to the day of its own release, or to when the
+// machine was last seen running. What the hardware shows does.
 func Clock(ctx context.Context, m *Machine, loaded *config.Loaded, built time.Time) error {
 	limit, forever, given := loaded.Config.Skerry.Time.WaitForSync.Limit()
 	if !given {
