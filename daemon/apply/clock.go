@@ -25,6 +25,9 @@ const (
 	// hardwareClockFile has the time of the machine's first real-time clock, in
 	// seconds since 1970 (Documentation/ABI/testing/sysfs-class-rtc of Linux).
 	hardwareClockFile = "/sys/class/rtc/rtc0/since_epoch"
+	// hardwareClockSlack is more than the hours of a time zone, for a hardware
+	// clock that has local time.
+	hardwareClockSlack = 24 * time.Hour
 )
 
 // Clock waits for a clock that can be right, as the configuration has it. built
@@ -33,14 +36,15 @@ const (
 // day, for a machine may be offline for ever.
 //
 // The system's clock alone doesn't tell: before anybody can look, systemd has
-// set one that can't be right to the day of its own release, or to when the
-// machine was last seen running. What the hardware shows does.
+// set one that is too early, or years too late, to the day of its own release
+// or to when the machine was last seen running. That it isn't what the hardware
+// shows does.
 func Clock(ctx context.Context, m *Machine, loaded *config.Loaded, built time.Time) error {
 	limit, forever, given := loaded.Config.Skerry.Time.WaitForSync.Limit()
 	if !given {
 		limit = defaultSyncWait
 	}
-	lost := m.hardwareClockIsLost(built)
+	lost := m.hardwareClockIsLost()
 	said := false
 	// The clock itself may jump: what was waited is counted.
 	for waited := time.Duration(0); ; waited += syncPoll {
@@ -69,7 +73,7 @@ func (m *Machine) goOn(built time.Time, possible, lost bool) error {
 	clock := m.System.Now().UTC().Format(time.DateTime)
 	switch {
 	case possible && lost:
-		m.Log.Warn("no time server has answered, and the hardware's clock is before the day this image was built; going on with a clock that is wrong",
+		m.Log.Warn("no time server has answered, and the hardware's clock can't be right; going on with a day that has been, which is not today",
 			"clock", clock)
 		return nil
 	case possible:
@@ -83,10 +87,10 @@ func (m *Machine) goOn(built time.Time, possible, lost bool) error {
 	return nil
 }
 
-// hardwareClockIsLost says that the machine has a clock of its own, and that it
-// can't be right: its battery is empty, or it has none. A machine without such a
-// clock, as some virtual ones, has the time of its host.
-func (m *Machine) hardwareClockIsLost(built time.Time) bool {
+// hardwareClockIsLost says that the machine has a clock of its own, and that
+// systemd didn't believe it: its battery is empty, or it has none. A machine
+// without such a clock, as some virtual ones, has the time of its host.
+func (m *Machine) hardwareClockIsLost() bool {
 	data, err := os.ReadFile(m.path(hardwareClockFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
@@ -95,7 +99,7 @@ func (m *Machine) hardwareClockIsLost(built time.Time) bool {
 		return true // the kernel has found the time in it invalid
 	}
 	seconds, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-	return err != nil || time.Unix(seconds, 0).Before(built)
+	return err != nil || m.System.Now().Sub(time.Unix(seconds, 0)).Abs() > hardwareClockSlack
 }
 
 func (m *Machine) synced() (bool, error) {

@@ -109,6 +109,8 @@ func TestClock(t *testing.T) {
 		{name: "no clock, offline", now: early, waits: defaultSyncWait, ends: built},
 		{name: "no clock, synced", now: early, syncAfter: 2 * time.Second, waits: 2 * time.Second, ends: later},
 		{name: "hardware right", now: later, hardware: "1767229200\n", ends: later},
+		{name: "hardware in local time", now: later, hardware: "1767272400\n", ends: later},
+		{name: "hardware in 2070", now: later, hardware: "3155760008\n", syncAfter: time.Second, waits: time.Second, ends: later},
 		{name: "clock set by systemd, offline", now: built, hardware: "61\n", waits: defaultSyncWait, ends: built.Add(defaultSyncWait)},
 		{name: "clock set by systemd, synced", now: built, hardware: "61\n", syncAfter: 2 * time.Second, waits: 2 * time.Second, ends: later},
 		{name: "hardware makes no sense", now: later, hardware: "\n", syncAfter: time.Second, waits: time.Second, ends: later},
