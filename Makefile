@@ -107,8 +107,14 @@ test: image unit ## everything that continuous integration runs: unit tests and 
 	@$(GO) run ./tests/cmd/scenario run --suite test --image $(IMAGE)
 
 .PHONY: test-all
-test-all: image unit reproducible ## all of test, the long scenarios, and building the image twice
+test-all: image unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice
 	@$(GO) run ./tests/cmd/scenario run --suite test-all --image $(IMAGE)
+
+FUZZTIME ?= 1m
+
+.PHONY: fuzz
+fuzz: go ## run every fuzzer of the tree for a minute (FUZZTIME=5s for less)
+	@$(GO) run ./tests/cmd/fuzz -time $(FUZZTIME)
 
 .PHONY: reproducible
 reproducible: image ## build the image again with an empty cache; the bytes must be the same

@@ -56,11 +56,12 @@ var zoneName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0
 type Clock struct {
 	// How long to wait until time servers have set the clock: true waits for as
 	// long as it takes, false not at all, and a number that many seconds at
-	// most. Without the key, only a machine whose clock is before the day the
-	// image was built waits, for at most 60 seconds. A clock that is still before
-	// that day is then set to it, so that a machine that is offline for ever, and
-	// has no clock of its own, starts all the same. Applied at each boot, after
-	// the network is up.
+	// most. Without the key, only a machine whose hardware's clock can't be right
+	// waits, such as one without a battery, and for at most 60 seconds. It then
+	// goes on with the latest day that has certainly been (that of the image, or
+	// one on which it has been running before), so that a machine that is offline
+	// for ever, and has no clock of its own, starts all the same.
+	// Applied at each boot, after the network is up.
 	WaitForSync SyncWait `yaml:"wait-for-sync"`
 }
 

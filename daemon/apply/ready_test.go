@@ -100,6 +100,7 @@ func TestClock(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
 		now        time.Time
+		hardware   string        // what its file says, "" for none
 		syncAfter  time.Duration // 0 for never
 		waits      time.Duration
 		ends       time.Time
@@ -107,6 +108,13 @@ func TestClock(t *testing.T) {
 		{name: "right", now: later, ends: later},
 		{name: "no clock, offline", now: early, waits: defaultSyncWait, ends: built},
 		{name: "no clock, synced", now: early, syncAfter: 2 * time.Second, waits: 2 * time.Second, ends: later},
+		{name: "hardware right", now: later, hardware: "1767229200\n", ends: later},
+		{name: "hardware in local time", now: later, hardware: "1767272400\n", ends: later},
+		{name: "hardware in 2070", now: later, hardware: "3155760008\n", syncAfter: time.Second, waits: time.Second, ends: later},
+		{name: "clock set by systemd, offline", now: built, hardware: "61\n", waits: defaultSyncWait, ends: built.Add(defaultSyncWait)},
+		{name: "clock set by systemd, synced", now: built, hardware: "61\n", syncAfter: 2 * time.Second, waits: 2 * time.Second, ends: later},
+		{name: "hardware makes no sense", now: later, hardware: "\n", syncAfter: time.Second, waits: time.Second, ends: later},
+		{name: "clock set by systemd, false", text: "skerry: {time: {wait-for-sync: false}}\n", now: later, hardware: "61\n", ends: later},
 		{name: "false", text: "skerry: {time: {wait-for-sync: false}}\n", now: early, ends: built},
 		{name: "true", text: "skerry: {time: {wait-for-sync: true}}\n", now: later, syncAfter: time.Hour, waits: time.Hour, ends: later},
 		{name: "seconds, offline", text: "skerry: {time: {wait-for-sync: 5}}\n", now: later, waits: 5 * time.Second, ends: later.Add(5 * time.Second)},
@@ -114,6 +122,11 @@ func TestClock(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			m, system := newMachine(t)
 			system.now = test.now
+			if test.hardware != "" {
+				if err := m.write(hardwareClockFile, []byte(test.hardware), 0o644, byRoot); err != nil {
+					t.Fatal(err)
+				}
+			}
 			system.onSleep = func() {
 				if test.syncAfter > 0 && system.slept >= test.syncAfter {
 					system.now = later

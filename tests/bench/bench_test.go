@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
 )
 
 func TestReadJournal(t *testing.T) {
@@ -114,6 +117,29 @@ func TestCompare(t *testing.T) {
 	for i, r := range got {
 		if r.Ratio != want[i] {
 			t.Errorf("%s: %g to %g is %g, want %g", r.Name, r.Ours, r.Theirs, r.Ratio, want[i])
+		}
+	}
+}
+
+func TestLongConfig(t *testing.T) {
+	config := longConfig(validateLines)
+	if n := bytes.Count(config, []byte("\n")); n < validateLines || n > validateLines+10 {
+		t.Errorf("it has %d lines", n)
+	}
+	if _, problems := configschema.Parse("user-data", config); len(problems) > 0 {
+		t.Errorf("it is not valid: %v", problems[0])
+	}
+}
+
+func TestMeasureValidate(t *testing.T) {
+	for program, want := range map[string]bool{"true": true, "false": false} {
+		path, err := exec.LookPath(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := measureValidate(t.Context(), path, t.TempDir())
+		if (err == nil) != want || want && (got.Milliseconds <= 0 || got.Lines < validateLines) {
+			t.Errorf("%s: got %v, %v", program, got, err)
 		}
 	}
 }

@@ -36,6 +36,7 @@ type Report struct {
 	Image       string          `json:"image"`
 	Accelerator string          `json:"accelerator"` // "kvm" or "tcg"
 	Size        Size            `json:"size"`
+	Validate    Validate        `json:"validate"`
 	Machines    []MachineReport `json:"machines"`
 	// Ratios compare our server with the rival's: below 1, ours needs less.
 	Ratios []Ratio `json:"ratios"`
@@ -57,6 +58,7 @@ func main() {
 	flag.StringVar(&b.build, "build", "build", "folder with the image and its manifest, for disks and for the report")
 	flag.StringVar(&b.examples, "examples", "examples", "folder with server.yaml and agent.yaml")
 	flag.StringVar(&b.rivals, "rivals", filepath.Join("build", "rival"), "folder with upstream's programs and etcd")
+	flag.StringVar(&b.skerry, "skerry", filepath.Join("build", "tree", "usr", "bin", "skerry"), "the program whose config validate is measured")
 	flag.StringVar(&b.manifests, "manifests", filepath.Join("overlay", "usr", "share", "skerry", "manifests"), "folder with the add-ons, which the rival gets too")
 	flag.StringVar(&b.out, "out", filepath.Join("build", "bench.json"), "where to write the report")
 	flag.DurationVar(&b.settle, "settle", 2*time.Minute, "how long a machine is left alone before it is measured, and while its CPU time is")
@@ -72,7 +74,7 @@ func main() {
 
 type bench struct {
 	image, build, examples, out string
-	rivals, manifests           string
+	rivals, manifests, skerry   string
 	settle                      time.Duration
 }
 
@@ -95,6 +97,10 @@ func (b *bench) run(ctx context.Context) error {
 	report := Report{Commit: commit(ctx), Date: time.Now().UTC().Truncate(time.Second), Image: filepath.Base(b.image), Accelerator: vm.Accelerator()}
 	say("measure the size of %s", b.image)
 	if report.Size, err = measureSize(b.image, filepath.Join(b.build, "manifest.json")); err != nil {
+		return err
+	}
+	say("measure how long skerry config validate takes")
+	if report.Validate, err = measureValidate(ctx, b.skerry, b.build); err != nil {
 		return err
 	}
 	if report.Machines, err = b.machines(ctx); err != nil {

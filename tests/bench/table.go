@@ -24,6 +24,8 @@ func (r Report) print(out io.Writer) error {
 	for _, part := range slices.Sorted(maps.Keys(r.Size.Parts)) {
 		fmt.Fprintf(t, "  %s\t%.1f\n", part, float64(r.Size.Parts[part])/mib)
 	}
+	fmt.Fprintf(t, "\nCONFIG\tmilliseconds\n")
+	fmt.Fprintf(t, "validate %d lines (at most %d)\t%.0f\n", r.Validate.Lines, validatePromise, r.Validate.Milliseconds)
 	for _, m := range r.Machines {
 		fmt.Fprintf(t, "\n%s (%d CPUs, %d MiB)\tseconds since power-on\n", m.Role, m.CPUs, m.Memory)
 		for _, s := range m.Boot {

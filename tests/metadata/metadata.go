@@ -97,3 +97,40 @@ func giveJSON(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(value) // as above
 }
+
+// Switch is a server that becomes another one while machines ask it.
+type Switch struct {
+	mu      sync.Mutex
+	handler http.Handler
+	seen    int
+}
+
+// Set makes it another server, and forgets what the last one was asked.
+func (s *Switch) Set(handler http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handler, s.seen = handler, 0
+}
+
+// Asked is how often the server has been asked since it is what it is.
+func (s *Switch) Asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Switch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	handler := s.handler
+	s.seen++
+	s.mu.Unlock()
+	handler.ServeHTTP(w, r)
+}
+
+// Always answers every request with the same code.
+func Always(code int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, http.StatusText(code), code)
+	})
+}

@@ -11,6 +11,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -34,7 +35,7 @@ type Scenario struct {
 }
 
 // All lists the scenarios in the order in which they make the best use of each other's machines.
-var All = []Scenario{
+var All = slices.Concat([]Scenario{
 	serverReady,
 	readonlyRoot,
 	rebootIdentity,
@@ -46,17 +47,19 @@ var All = []Scenario{
 	serverUnreachable,
 	verityTamper,
 	invalidConfig,
-	sourceScenario("ec2", SuiteAll),
-	sourceScenario("gce", SuiteAll),
-	sourceScenario("azure", SuiteAll),
-	sourceScenario("openstack", SuiteAll),
-	sourceScenario("hetzner", SuiteAll),
+}, sourceScenarios(), []Scenario{
+	userdataInvalid,
+	userdataLate,
+	instanceCloned,
+	clock1970,
+	clock1970Offline,
+	k3osMigrated,
 	configChanged,
 	configApply,
 	threeAgents,
 	agentReboots,
 	serverPowerCuts,
-}
+})
 
 // Named returns the scenarios of these names, in the order of All.
 func Named(names ...string) ([]Scenario, error) {

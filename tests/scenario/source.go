@@ -5,105 +5,58 @@ package scenario
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
-	"net/netip"
+	"regexp"
 	"strings"
 
-	"github.com/skerry-os/skerry/tests/metadata"
 	"github.com/skerry-os/skerry/tests/vm"
 )
 
-// cloud is how a machine of a cloud looks from inside: what the firmware says, and the metadata server.
-type cloud struct {
-	name   string   // as in `skerry status`
-	smbios []string // see vm.MachineConfig
-	server func(metadata.Machine) http.Handler
-	names  []string // of the server, in DNS
-	// further addresses of the server, beside 169.254.169.254
-	further []string
-}
-
-const cloudUUID = "11111111-2222-4333-8444-555555555555"
-
-var clouds = []cloud{
-	{
-		name: "ec2",
-		smbios: []string{"type=1,manufacturer=Amazon EC2,product=t3.medium,uuid=ec2e1916-9099-7caf-fd21-012345abcdef," +
-			"serial=ec2e1916-9099-7caf-fd21-012345abcdef"},
-		// Version 1 is turned off, as it is with new instances, and the service is slow to start.
-		server: func(m metadata.Machine) http.Handler {
-			return &metadata.SlowStart{Handler: &metadata.EC2{Machine: m, V2Only: true}, Drop: 1, Refuse: 2}
-		},
-	},
-	{
-		name:   "gce",
-		smbios: []string{"type=1,manufacturer=Google,product=Google Compute Engine,serial=GoogleCloud-0123456789ABCDEF"},
-		server: func(m metadata.Machine) http.Handler {
-			for i := range m.Keys {
-				m.Keys[i] = "skerry:" + m.Keys[i]
-			}
-			return &metadata.GCE{Machine: m}
-		},
-		names: []string{"metadata.google.internal"},
-	},
-	{
-		name: "azure",
-		smbios: []string{"type=1,manufacturer=Microsoft Corporation,product=Virtual Machine,uuid=" + cloudUUID,
-			"type=3,asset=7783-7084-3265-9085-8269-3286-77"},
-		server:  func(m metadata.Machine) http.Handler { return &metadata.Azure{Machine: m} },
-		further: []string{"168.63.129.16"},
-	},
-	{
-		name:   "openstack",
-		smbios: []string{"type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova,uuid=" + cloudUUID},
-		server: func(m metadata.Machine) http.Handler { return &metadata.OpenStack{Machine: m} },
-	},
-	{
-		name:   "hetzner",
-		smbios: []string{"type=1,manufacturer=Hetzner,product=vServer,serial=12345678"},
-		server: func(m metadata.Machine) http.Handler { return &metadata.Hetzner{Machine: m} },
-	},
-}
-
-// sourceScenario boots a machine of a cloud. Nothing but the cloud knows the lab's ssh key.
-func sourceScenario(name string, suite Suite) Scenario {
-	return Scenario{
-		Name:   "source-" + name,
-		Suite:  suite,
-		Shows:  "a machine without any medium, whose firmware says " + name + ", takes cloud-config and ssh key from its metadata server, and is Ready",
-		OwnLab: true,
-		Run: func(ctx context.Context, t *T) error {
-			for _, c := range clouds {
-				if c.name == name {
-					return c.run(ctx, t)
-				}
-			}
-			return fmt.Errorf("no cloud is called %s", name)
-		},
+// sourceScenarios has one for each place where a machine's cloud-config can be.
+//
+// There is none for VMware's guestinfo. Its messages are command 30 of VMware's port 0x5658, and QEMU's vmport, which is
+// there for the guest's clock and mouse, does not have that command (its hw/i386/vmport.c).
+func sourceScenarios() []Scenario {
+	var all []Scenario
+	for _, c := range readyClouds {
+		all = append(all, Scenario{
+			Name: "source-" + c.name, Suite: SuiteAll, OwnLab: true,
+			Shows: "a machine without any medium, whose firmware says " + c.name +
+				", takes cloud-config and ssh key from its metadata server, and is Ready",
+			Run: c.run,
+		})
 	}
+	for _, m := range media {
+		all = append(all, Scenario{
+			Name: "source-" + m.name, Suite: SuiteAll, OwnLab: true,
+			Shows: "user, ssh key, name and file are those of " + m.what + ", and it says so",
+			Run:   m.run,
+		})
+	}
+	for _, c := range clouds {
+		all = append(all, Scenario{
+			Name: "source-" + c.name, Suite: SuiteAll, OwnLab: true,
+			Shows: "user, ssh key, name and file are those of the metadata server of " + c.name + ", and it says so",
+			Run:   c.runToConfigured,
+		})
+	}
+	return all
 }
 
 func (c cloud) run(ctx context.Context, t *T) error {
-	const instance = "i-0123456789abcdef0"
 	userData, err := t.exampleConfig("server.yaml", vm.Overrides{Hostname: serverName})
 	if err != nil {
 		return err
 	}
-	addresses := []netip.Addr{netip.MustParseAddr("169.254.169.254")}
-	for _, text := range c.further {
-		addresses = append(addresses, netip.MustParseAddr(text))
-	}
-	server := c.server(metadata.Machine{
-		InstanceID: instance, Hostname: "named-by-the-cloud", Keys: []string{t.lab.AuthorizedKey()}, UserData: string(userData),
-	})
-	if err := t.lab.Serve(server, addresses, c.names...); err != nil {
+	cfg, err := c.serve(t, serverName, c.metadata(t, string(userData)))
+	if err != nil {
 		return err
 	}
 	var m *vm.Machine
 	return t.Steps(
 		step{"boot it until its node is Ready", func() error {
-			if m, err = t.lab.Boot(ctx, vm.MachineConfig{Name: serverName, SMBIOS: c.smbios}); err != nil {
+			if m, err = t.lab.Boot(ctx, cfg); err != nil {
 				return err
 			}
 			_, err = m.WaitServer(ctx)
@@ -131,4 +84,114 @@ func (c cloud) run(ctx context.Context, t *T) error {
 			return err
 		}},
 	)
+}
+
+// runToConfigured boots a machine of a cloud, which knows its name and the lab's ssh key.
+func (c cloud) runToConfigured(ctx context.Context, t *T) error {
+	cfg, err := c.serve(t, "machine", c.metadata(t, restingConfig))
+	if err != nil {
+		return err
+	}
+	return boots(ctx, t, cfg, configured{source: c.name, hostname: cloudHostname})
+}
+
+// plainConfig has what shows on a machine that has taken it.
+const plainConfig = `#cloud-config
+users:
+  - default
+  - name: visitor
+write_files:
+  - path: /etc/from-the-source
+    content: written
+`
+
+// restingConfig goes no further than to the wait for time servers, of which a lab has none: Kubernetes would cost the
+// machine minutes and show nothing more of where its cloud-config is from.
+const restingConfig = plainConfig + `skerry:
+  time:
+    wait-for-sync: true
+`
+
+// configured is what restingConfig comes to.
+type configured struct {
+	source   string // as `skerry status` has it
+	hostname string
+	// waitFrom is the layer that wait-for-sync is from, if not the user-data.
+	waitFrom string
+}
+
+// What a machine that starts no Kubernetes needs.
+const (
+	smallCPUs   = 1
+	smallMemory = 1024 // MiB
+)
+
+// resting is what a machine with restingConfig says when it has nothing more to do.
+var resting = regexp.MustCompile(`waiting until time servers have set the clock`)
+
+// boots boots a machine with restingConfig and checks what has become of it.
+func boots(ctx context.Context, t *T, cfg vm.MachineConfig, want configured) error {
+	cfg.CPUs, cfg.Memory = smallCPUs, smallMemory
+	var m *vm.Machine
+	return t.Steps(
+		step{"boot it until the lab's ssh key lets in", func() (err error) {
+			if m, err = t.lab.Boot(ctx, cfg); err != nil {
+				return err
+			}
+			return m.WaitSSH(ctx)
+		}},
+		step{"user, name and file are what they are to be, and it says where that is from", func() error {
+			return want.is(ctx, m)
+		}},
+	)
+}
+
+func (want configured) is(ctx context.Context, m *vm.Machine) error {
+	// sshd may let in before the rest is applied.
+	if _, err := m.WaitConsole(ctx, vm.BootTimeout, resting); err != nil {
+		return err
+	}
+	for _, f := range []struct{ command, want string }{
+		{"cat /proc/sys/kernel/hostname", want.hostname + "\n"},
+		{"getent passwd visitor", "/home/visitor"},
+		{"cat /etc/from-the-source", "written"},
+	} {
+		if err := outputHas(ctx, m, f.command, f.want); err != nil {
+			return err
+		}
+	}
+	return want.says(ctx, m)
+}
+
+// says asks the machine where its configuration is from.
+func (want configured) says(ctx context.Context, m *vm.Machine) error {
+	out, err := m.Run(ctx, "sudo skerry status -o json")
+	var notReady *vm.RunError // the node is not, and status says so by its exit code
+	if err != nil && !errors.As(err, &notReady) {
+		return err
+	}
+	var status struct{ Config string }
+	if err := json.Unmarshal([]byte(out), &status); err != nil {
+		return fmt.Errorf("skerry status: %w", err)
+	}
+	if status.Config != want.source {
+		return fmt.Errorf("skerry status says that the cloud-config is from %q, not %q", status.Config, want.source)
+	}
+	origins, err := m.Run(ctx, "sudo skerry config show --origin")
+	if err != nil {
+		return err
+	}
+	layer := want.waitFrom
+	if layer == "" {
+		layer = "user-data"
+	}
+	for path, from := range map[string]string{
+		`write_files\[0\]\.content`: "user-data", `skerry\.time\.wait-for-sync`: layer,
+	} {
+		line := regexp.MustCompile(`(?m)^` + path + `\s.*\s` + from + `(:\d+)?$`)
+		if !line.MatchString(origins) {
+			return fmt.Errorf("skerry config show --origin does not say that %s is from %s: %s", path, from, origins)
+		}
+	}
+	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -120,33 +119,6 @@ func (l *Lab) Dial(ctx context.Context, network, address string) (net.Conn, erro
 // the lab lives.
 func (l *Lab) Forward(listen, guest string) (net.Addr, error) {
 	return l.host.Forward(l.ctx, l.cfg.Log, listen, guest)
-}
-
-// Serve answers HTTP on addresses that machines reach through the lab's host, as they reach a cloud's metadata server, as
-// long as the lab lives. The names are those of the first address. A lab has one such server.
-func (l *Lab) Serve(handler http.Handler, addresses []netip.Addr, names ...string) error {
-	for _, addr := range addresses {
-		if err := l.host.AddAddress(addr); err != nil {
-			return err
-		}
-	}
-	listener, err := l.host.Listen(80)
-	if err != nil {
-		return fmt.Errorf("serve on %v: %w", addresses, err)
-	}
-	l.mu.Lock()
-	for _, name := range names {
-		l.names[name] = addresses[0]
-	}
-	l.mu.Unlock()
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: requestTimeout}
-	context.AfterFunc(l.ctx, func() { server.Close() })
-	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			l.cfg.Log.Error("server of the lab ended", "addresses", addresses, "err", err)
-		}
-	}()
-	return nil
 }
 
 // Sever stops everything between two machines, both ways; others, and the harness, still reach both.

@@ -40,6 +40,14 @@ type MachineConfig struct {
 	SMBIOS []string
 	// Credentials are systemd's, by name (systemd.system-credentials(7)), handed over by the firmware's tables.
 	Credentials map[string][]byte
+	// Discs are ISO images in CD drives.
+	Discs []string
+	// FwCfg is what QEMU's fw_cfg device has for the system, by name: "opt/org.example/file".
+	FwCfg map[string][]byte
+	// User is who logs in with the lab's key, if not the image's own user. It needs sudo without a password.
+	User string
+	// Clock is what the hardware's clock shows at each power-on, as after an empty battery. Zero for the time.
+	Clock time.Time
 }
 
 // Machine is one virtual machine: a disk, a network card and a switch to turn it on.
@@ -169,6 +177,12 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 		name: m.cfg.Name, mac: ethernet.MAC(m.number), cpus: m.cfg.CPUs, memory: m.cfg.Memory,
 		disk: m.disk, vars: m.varsPath(), firmware: m.lab.firmware, accel: m.lab.accel, snapshot: m.snapshot,
 		disks: m.cfg.Disks, smbios: m.cfg.SMBIOS, credentials: m.cfg.Credentials,
+		discs: m.cfg.Discs, clock: m.cfg.Clock,
+	}
+	if h.fwCfg, err = writeFwCfg(m.dir, m.cfg.FwCfg); err != nil {
+		file.Close()
+		messages.Close()
+		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
 	}
 	if exists(m.seedPath()) {
 		h.seed = m.seedPath()

@@ -90,3 +90,23 @@ func TestShellQuote(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+func TestHardwareArguments(t *testing.T) {
+	h := hardware{
+		disk: "disk.qcow2", discs: []string{"a,b.iso"}, fwCfg: map[string]string{"opt/org.example/file": "x,y"},
+		clock: time.Date(1970, 1, 1, 1, 0, 1, 0, time.FixedZone("east", 3600)),
+	}
+	got := strings.Join(h.args(), " ")
+	for _, want := range []string{
+		"-drive if=none,id=disc1,format=raw,media=cdrom,readonly=on,file=a,,b.iso -device ide-cd,drive=disc1",
+		"-fw_cfg name=opt/org.example/file,file=x,,y",
+		"-rtc base=1970-01-01T00:00:01",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %s", want, got)
+		}
+	}
+	if got := strings.Join(hardware{}.args(), " "); strings.Contains(got, "-rtc") || strings.Contains(got, "-fw_cfg") {
+		t.Errorf("a machine without anything special has %s", got)
+	}
+}

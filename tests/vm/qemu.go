@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
@@ -50,6 +51,9 @@ type hardware struct {
 	disks       []string // read-only
 	smbios      []string
 	credentials map[string][]byte
+	discs       []string          // in CD drives
+	fwCfg       map[string]string // files by their names in the guest
+	clock       time.Time         // zero for the time
 }
 
 func (h hardware) args() []string {
@@ -85,6 +89,18 @@ func (h hardware) args() []string {
 		args = append(args,
 			"-drive", "if=none,id="+id+",format=raw,readonly=on,file="+quoteOption(disk),
 			"-device", "virtio-blk-pci,drive="+id+",serial="+id)
+	}
+	for i, disc := range h.discs {
+		id := fmt.Sprintf("disc%d", i+1)
+		args = append(args,
+			"-drive", "if=none,id="+id+",format=raw,media=cdrom,readonly=on,file="+quoteOption(disc),
+			"-device", "ide-cd,drive="+id)
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.fwCfg)) {
+		args = append(args, "-fw_cfg", "name="+name+",file="+quoteOption(h.fwCfg[name]))
+	}
+	if !h.clock.IsZero() {
+		args = append(args, "-rtc", "base="+h.clock.UTC().Format("2006-01-02T15:04:05"))
 	}
 	for _, table := range h.smbios {
 		args = append(args, "-smbios", table)

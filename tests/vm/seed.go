@@ -4,53 +4,16 @@ package vm
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
-	diskfs "github.com/diskfs/go-diskfs"
-	"github.com/diskfs/go-diskfs/disk"
-	"github.com/diskfs/go-diskfs/filesystem"
 	"gopkg.in/yaml.v3"
 )
 
-const (
-	seedLabel = "cidata" // what the NoCloud data source looks for
-	// seedSize is large enough to be FAT32 and nothing else, and not 64 MiB: where the clusters' entries fill the last
-	// sector of the table, go-diskfs makes the table two entries short, and Linux refuses it. The file is sparse.
-	seedSize = 40 << 20
-)
+const seedLabel = "cidata" // what the NoCloud data source looks for
 
 // writeSeed makes a NoCloud volume: a vfat file system, without partition table, that holds the given files.
-func writeSeed(path string, files map[string][]byte) (err error) {
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("seed: %w", err)
-	}
-	d, err := diskfs.Create(path, seedSize, diskfs.SectorSizeDefault)
-	if err != nil {
-		return fmt.Errorf("seed %s: %w", path, err)
-	}
-	defer func() {
-		if cerr := d.Close(); err == nil && cerr != nil {
-			err = fmt.Errorf("seed %s: %w", path, cerr)
-		}
-	}()
-	fs, err := d.CreateFilesystem(disk.FilesystemSpec{FSType: filesystem.TypeFat32, VolumeLabel: seedLabel})
-	if err != nil {
-		return fmt.Errorf("seed %s: %w", path, err)
-	}
-	for name, content := range files {
-		f, err := fs.OpenFile("/"+name, os.O_CREATE|os.O_RDWR)
-		if err != nil {
-			return fmt.Errorf("seed %s: create %s: %w", path, name, err)
-		}
-		if _, err := f.Write(content); err != nil {
-			return fmt.Errorf("seed %s: write %s: %w", path, name, err)
-		}
-		if err := f.Close(); err != nil {
-			return fmt.Errorf("seed %s: write %s: %w", path, name, err)
-		}
-	}
-	return fs.Close()
+func writeSeed(path string, files map[string][]byte) error {
+	return writeVolume(path, seedLabel, files)
 }
 
 const cloudConfigHeader = "#cloud-config\n"

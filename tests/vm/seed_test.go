@@ -4,6 +4,7 @@ package vm
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,36 @@ func TestSeedIsReadByOthers(t *testing.T) {
 	}
 	if out, err := exec.Command("fsck.vfat", "-n", path).CombinedOutput(); err != nil {
 		t.Errorf("fsck.vfat: %v: %s", err, out)
+	}
+}
+
+func TestDiscIsReadByOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disc.iso")
+	files := map[string][]byte{"user-data": []byte("#cloud-config\n"), "openstack/latest/meta_data.json": []byte("{}\n")}
+	if err := writeDisc(path, seedLabel, files); err != nil {
+		t.Fatal(err)
+	}
+	// The volume descriptor is in sector 16: a byte, CD001, and at byte 40 the label (ECMA-119, 8.4).
+	head := make([]byte, 128)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(head, 16*2048); err != nil {
+		t.Fatal(err)
+	}
+	if magic, label := string(head[1:6]), strings.TrimRight(string(head[40:72]), " \x00"); magic != "CD001" || label != seedLabel {
+		t.Errorf("the disc begins with %q and is labelled %q", magic, label)
+	}
+	if _, err := exec.LookPath("xorriso"); err != nil {
+		t.Skip("xorriso is not installed")
+	}
+	out, err := exec.Command("xorriso", "-indev", path, "-find", "/").CombinedOutput()
+	for name := range files {
+		if err != nil || !strings.Contains(string(out), name) {
+			t.Errorf("xorriso does not find %s: %v: %s", name, err, out)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (e *RunError) Error() string {
 	return fmt.Sprintf("%s: %q exited with %d: %s", e.Machine, e.Command, e.Status, said)
 }
 
-// Run runs a shell command as the user skerry and returns its standard output. A command that fails returns a *RunError
+// Run runs a shell command as the user of the machine, who has sudo, and returns its standard output. A command that fails returns a *RunError
 // beside its output.
 func (m *Machine) Run(ctx context.Context, command string) (string, error) {
 	return m.RunInput(ctx, command, nil)
@@ -136,7 +137,7 @@ func (m *Machine) login(ctx context.Context) (*ssh.Client, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	var shown string
 	sshConn, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
-		User: sshUser,
+		User: cmp.Or(m.cfg.User, sshUser),
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(m.lab.key)},
 		// Whose key it is needs no proof on a network of our own; that it stays the same is what scenarios look at.
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {

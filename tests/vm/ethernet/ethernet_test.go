@@ -386,6 +386,41 @@ func TestDNS(t *testing.T) {
 	}
 }
 
+func TestNTP(t *testing.T) {
+	sw := NewSwitch()
+	server, _ := newHost(t, sw, hostAddress, hostMAC)
+	guest, _ := newHost(t, sw, Address(1), MAC(1))
+	now := time.Date(2026, 3, 4, 5, 6, 7, 500_000_000, time.UTC)
+	if err := server.ServeNTP(quiet(), func() time.Time { return now }); err != nil {
+		t.Fatal(err)
+	}
+	at := fullAddress(netip.AddrPortFrom(hostAddress, 123))
+	conn, err := gonet.DialUDP(guest.stack, nil, &at, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	request := make([]byte, 48)
+	request[0] = 0x23 // version 4, client
+	copy(request[40:], "whenever")
+	for _, send := range [][]byte{{1, 2, 3}, append([]byte{0x24}, request[1:]...), request} { // only the last is one
+		if _, err := conn.Write(send); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	buf := make([]byte, 100)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The seconds from 1900 to that day, and half a second.
+	transmit := "\xed\x52\x3c\x3f\x80\x00\x00\x00"
+	if reply := string(buf[:n]); n != 48 || reply[0] != 0x24 || reply[1] != 1 || reply[24:32] != "whenever" || reply[40:] != transmit {
+		t.Errorf("got % x", reply)
+	}
+}
+
 func TestForward(t *testing.T) {
 	sw := NewSwitch()
 	host, _ := newHost(t, sw, hostAddress, hostMAC)
