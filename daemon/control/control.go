@@ -170,7 +170,7 @@ func Run(ctx context.Context, opts Options) error {
 		run("kube-controller-manager", components.controllerManager)
 		run("kube-scheduler", components.scheduler)
 		run("add-ons", func(ctx context.Context) error {
-			if err := waitControllers(ctx, client); err != nil {
+			if err := waitFirstNode(ctx, client); err != nil {
 				return err
 			}
 			return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback()))
