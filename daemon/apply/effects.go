@@ -50,7 +50,7 @@ type Effect struct {
 	// Changed and Gone are for a value that was another before, or is there no
 	// more, where that isn't When.
 	Changed, Gone When
-	// Why says what is not plain.
+	// Why says what is not plain: of Changed and Gone, where there is one of them.
 	Why string
 }
 
@@ -148,9 +148,13 @@ var Effects = []Effect{
 
 // Outcome is what becomes of one change.
 type Outcome struct {
-	Effect *Effect
-	When   When
-	Units  []string
+	When  When
+	Units []string
+	// BootOnly is for a key of which every change needs a reboot: to change it
+	// back needs none.
+	BootOnly bool
+	// Why is empty where there is nothing to say.
+	Why string
 }
 
 // OutcomeOf looks up what becomes of a change. A key that isn't in the table
@@ -165,14 +169,16 @@ func OutcomeOf(c configschema.Change) Outcome {
 		}
 	}
 	if best == nil {
-		return Outcome{Effect: &Effect{Key: c.Path}, When: Reboot}
+		return Outcome{When: Reboot}
 	}
-	o := Outcome{Effect: best, When: best.When}
+	o := Outcome{When: best.When, BootOnly: best.When == Reboot, Why: best.Why}
 	switch {
 	case c.Before != nil && c.After != nil && best.Changed != "":
 		o.When = best.Changed
 	case c.Before != nil && c.After == nil && best.Gone != "":
 		o.When = best.Gone
+	case best.Changed != "" || best.Gone != "":
+		o.Why = "" // it says why the others are otherwise
 	}
 	if o.When == Restart {
 		o.Units = best.Units

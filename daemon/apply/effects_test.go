@@ -34,6 +34,15 @@ func schemaKeys(t *testing.T, section string) []string {
 // notKeys are rows of what isn't in the cloud-config itself.
 var notKeys = []string{"local-hostname", "network-config", "scripts"}
 
+// TestWhy: what is said of a value that leaves isn't said of a new one.
+func TestWhy(t *testing.T) {
+	added := OutcomeOf(configschema.Change{Path: "mounts[0]", After: "a"})
+	gone := OutcomeOf(configschema.Change{Path: "mounts[0]", Before: "a"})
+	if added.Why != "" || gone.Why == "" || gone.BootOnly {
+		t.Errorf("added %+v, gone %+v", added, gone)
+	}
+}
+
 // TestEveryKeyHasAnEffect, and no other has one.
 func TestEveryKeyHasAnEffect(t *testing.T) {
 	wanted := map[string]bool{}

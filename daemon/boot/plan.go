@@ -31,12 +31,12 @@ func (b *Boot) plan(previous, loaded *config.Loaded) (*change.Result, error) {
 	var units []string
 	add := func(c configschema.Change) {
 		o := apply.OutcomeOf(c)
-		row := change.Row{Change: c, Effect: o.When, Units: b.runningUnits(o.Units), Why: o.Effect.Why}
+		row := change.Row{Change: c, Effect: o.When, Units: b.runningUnits(o.Units), Why: o.Why}
 		known := slices.ContainsFunc(sinceBoot, func(s configschema.Change) bool { return s.Path == c.Path })
 		switch {
 		case otherRole && strings.HasPrefix(c.Path, "skerry.cluster"):
 			row.Effect, row.Units, row.Why = apply.Reboot, nil, "it waits for the other role"
-		case row.Effect == apply.Reboot && o.Effect.When == apply.Reboot && !known:
+		case o.BootOnly && !known:
 			row.Effect, row.Why = apply.Now, "as it was at boot"
 		case row.Effect == apply.Restart && len(row.Units) == 0:
 			row.Effect = apply.Now // what would read it doesn't run here
