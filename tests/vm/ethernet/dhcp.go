@@ -60,13 +60,13 @@ func (h *Host) ServeDHCP(log *slog.Logger) error {
 			}
 			reply, err := answerDHCP(request)
 			if err != nil {
-				log.Warn("DHCP request not answered", "mac", request.ClientHWAddr, "err", err)
+				log.Warn("DHCP request not answered", "mac", request.ClientHWAddr.String(), "err", err)
 				continue
 			}
 			// Always broadcast: the client may not have the address yet that it is about to be given.
 			to := &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
 			if _, err := conn.WriteTo(reply.ToBytes(), to); err != nil {
-				log.Warn("DHCP reply not sent", "mac", request.ClientHWAddr, "err", err)
+				log.Warn("DHCP reply not sent", "mac", request.ClientHWAddr.String(), "err", err)
 			}
 		}
 	}()
