@@ -2,7 +2,10 @@
 
 package configschema
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // MainTable is the number of the routing table for everything that is in no VRF.
 const MainTable = 254
@@ -58,4 +61,21 @@ func (t *topology) checkDefaultRoutes() {
 			add(s.at("dhcp6-overrides", "route-metric"), i, true, nil, o.RouteMetric)
 		}
 	}
+}
+
+// DefaultRoutes are the interfaces by which the network defines default routes
+// of a family in the main table, without those that the boot goes on without.
+// Routes that are learned are not among them: nobody knows whether they come.
+func (n *Network) DefaultRoutes(ipv6 bool) []string {
+	var names []string
+	for _, i := range n.Interfaces() {
+		isOurs := func(r Route) bool {
+			inMain := r.Table == nil && n.VRFOf(i.Name) == nil || r.Table != nil && *r.Table == MainTable
+			return r.Default() && r.leads() && r.IPv6() == ipv6 && inMain
+		}
+		if !i.Optional && slices.ContainsFunc(i.AllRoutes(), isOurs) {
+			names = append(names, i.Name)
+		}
+	}
+	return names
 }

@@ -248,3 +248,27 @@ func TestRoutersOfNetworkData(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestDefaultRoutes: what a machine may count on.
+func TestDefaultRoutes(t *testing.T) {
+	network, problems := ParseNetworkConfig("network-config", []byte(`
+version: 2
+ethernets:
+  gateways: {addresses: [192.0.2.2/24, "2001:db8::2/64"], gateway4: 192.0.2.1, gateway6: "2001:db8::1"}
+  routes: {addresses: [192.0.2.3/24], routes: [{to: 0.0.0.0/0, via: 192.0.2.1}, {to: 10.0.0.0/8, via: 192.0.2.1}]}
+  optional: {optional: true, addresses: [192.0.2.4/24], gateway4: 192.0.2.1}
+  table: {addresses: [192.0.2.5/24], routes: [{to: default, via: 192.0.2.1, table: 100}]}
+  vrf: {addresses: [192.0.2.6/24], gateway4: 192.0.2.1}
+  nowhere: {addresses: [192.0.2.7/24], routes: [{to: default, type: unreachable, metric: 9999}]}
+  learned: {dhcp4: true}
+vrfs: {blue: {table: 20, interfaces: [vrf]}}
+`))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for ipv6, want := range map[bool]string{false: "gateways routes", true: "gateways"} {
+		if got := strings.Join(network.DefaultRoutes(ipv6), " "); got != want {
+			t.Errorf("IPv6 %v: got %q, want %q", ipv6, got, want)
+		}
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,11 @@ type Options struct {
 	Vars    map[string]string
 	// Disable names files without their suffixes ("coredns"), or directories.
 	Disable []string
-	Log     *slog.Logger
+	// Later names manifests, as Disable does, that are not applied before Hold returns; a nil Hold holds none. Its error
+	// ends Run.
+	Later []string
+	Hold  func(ctx context.Context) error
+	Log   *slog.Logger
 }
 
 // Run applies the manifests until ctx ends, and returns nil then. What can't
@@ -66,6 +71,7 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("add-ons: %w", err)
 	}
 	c := newController(o, target)
+	released := c.hold(ctx)
 	wait, retry := time.Duration(0), firstRetry
 	for {
 		timer := time.NewTimer(wait)
@@ -73,8 +79,15 @@ func Run(ctx context.Context, o Options) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
+		case err := <-released:
+			if err != nil && ctx.Err() == nil {
+				timer.Stop()
+				return fmt.Errorf("add-ons: %w", err)
+			}
+			c.held, released = false, nil
 		case <-timer.C:
 		}
+		timer.Stop()
 		if c.pass(ctx) {
 			wait, retry = walkInterval, firstRetry
 		} else {
@@ -100,6 +113,7 @@ type controller struct {
 	api   api
 	files map[string]*progress // by relative path
 	said  map[string]string    // last complaint about a subject
+	held  bool                 // what comes later is not looked at
 }
 
 // progress is how far a file is with one checksum.
@@ -111,6 +125,17 @@ type progress struct {
 
 func newController(o Options, target api) *controller {
 	return &controller{Options: o, api: target, files: map[string]*progress{}, said: map[string]string{}}
+}
+
+// hold begins to hold manifests back, and returns where the end of it is told.
+func (c *controller) hold(ctx context.Context) <-chan error {
+	if c.Hold == nil {
+		return nil
+	}
+	c.held = true
+	released := make(chan error, 1)
+	go func() { released <- c.Hold(ctx) }()
+	return released
 }
 
 // work is a file that isn't settled.
@@ -129,6 +154,9 @@ func (c *controller) pass(ctx context.Context) bool {
 
 	var pending []work
 	for _, m := range manifests {
+		if c.held && slices.Contains(c.Later, m.name()) {
+			continue
+		}
 		p := c.files[m.path]
 		if p == nil || p.checksum != m.checksum {
 			p = &progress{checksum: m.checksum, done: map[int]bool{}}

@@ -233,3 +233,25 @@ func FuzzObjects(f *testing.F) {
 		}
 	})
 }
+
+// TestLater: what waits for a node is applied when there is one, and not before.
+func TestLater(t *testing.T) {
+	f := newFixture(t)
+	write(t, filepath.Join(f.packaged, "first.yaml"), configMap("first"))
+	write(t, filepath.Join(f.packaged, "second.yaml"), configMap("second"))
+	f.Later = []string{"second"}
+	node := make(chan error)
+	f.Hold = func(context.Context) error { return <-node }
+	released := f.hold(t.Context())
+	if !f.pass(t.Context()) || len(f.fake.applied) != 1 || !strings.Contains(f.fake.applied[0], "first") {
+		t.Errorf("before: %q", f.fake.applied)
+	}
+	node <- nil
+	if err := <-released; err != nil {
+		t.Fatal(err)
+	}
+	f.held = false
+	if !f.pass(t.Context()) || len(f.fake.applied) != 2 {
+		t.Errorf("after: %q", f.fake.applied)
+	}
+}

@@ -69,7 +69,7 @@ func (b *Boot) network(ctx context.Context) error {
 			return err
 		}
 	}
-	address, err := nodeaddr.Wait(ctx, b.loaded.Config.Skerry.Cluster, b.Log)
+	address, err := nodeaddr.Wait(ctx, b.loaded.Config.Skerry.Cluster, b.loaded.Network, b.Log)
 	if err != nil {
 		return err
 	}

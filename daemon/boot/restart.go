@@ -93,7 +93,7 @@ func (b *Boot) waitAddress(ctx context.Context, loaded *config.Loaded) (net.IP, 
 	defer cancel()
 	var last net.IP
 	for {
-		address, err := nodeaddr.Wait(ctx, loaded.Config.Skerry.Cluster, b.Log)
+		address, err := nodeaddr.Wait(ctx, loaded.Config.Skerry.Cluster, loaded.Network, b.Log)
 		if err != nil {
 			return nil, err
 		}

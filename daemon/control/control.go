@@ -170,10 +170,7 @@ func Run(ctx context.Context, opts Options) error {
 		run("kube-controller-manager", components.controllerManager)
 		run("kube-scheduler", components.scheduler)
 		run("add-ons", func(ctx context.Context) error {
-			if err := waitFirstNode(ctx, client); err != nil {
-				return err
-			}
-			return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback()))
+			return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
 		})
 		run("node roles", func(ctx context.Context) error {
 			return labelControlPlane(ctx, client, opts.NodeName, opts.Log)
@@ -198,7 +195,7 @@ func Run(ctx context.Context, opts Options) error {
 	}
 }
 
-func addonOptions(opts Options, layout layout, config *rest.Config) addons.Options {
+func addonOptions(opts Options, layout layout, config *rest.Config, client kubernetes.Interface) addons.Options {
 	return addons.Options{
 		Config:  config,
 		Sources: []addons.Source{{Dir: opts.Manifests, Template: true}, {Dir: layout.manifests}},
@@ -208,7 +205,10 @@ func addonOptions(opts Options, layout layout, config *rest.Config) addons.Optio
 			"DEFAULT_LOCAL_STORAGE_PATH": filepath.Join(opts.Cluster.DataDir, "storage"),
 		},
 		Disable: opts.Cluster.Disable,
-		Log:     opts.Log.With("component", "add-ons"),
+		// Not what the first node needs to become Ready: the role bindings, and the user's pod network.
+		Later: []string{"coredns", "local-storage", "metrics-server"},
+		Hold:  func(ctx context.Context) error { return waitFirstNode(ctx, client) },
+		Log:   opts.Log.With("component", "add-ons"),
 	}
 }
 

@@ -70,7 +70,7 @@ func (p *process) start(ctx context.Context) error {
 		return err
 	}
 	p.status("waiting for the network")
-	if p.nodeIP, err = nodeaddr.Wait(ctx, p.cluster, p.log); err != nil {
+	if p.nodeIP, err = nodeaddr.Wait(ctx, p.cluster, nil, p.log); err != nil {
 		return fmt.Errorf("find this machine's address: %w", err)
 	}
 	p.log.Info("starting", "version", version.Get().GitVersion, "node", p.nodeName, "address", p.nodeIP)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -22,9 +23,14 @@ const announceInterval = 30 * time.Second
 // pollInterval is short against the seconds a DHCP exchange takes.
 const pollInterval = 100 * time.Millisecond
 
-// routeGrace is how long an address waits for a default route to come with it.
-// Isolated networks have none, and a node on one is a node all the same.
-const routeGrace = 5 * time.Second
+const (
+	// routeGrace is how long an address waits for a default route to come with
+	// it. Isolated networks have none, and a node on one is a node all the same.
+	routeGrace = 5 * time.Second
+	// cardGrace is the same where another card has a link and no address yet: a
+	// switch may take half a minute to pass on what it is sent.
+	cardGrace = time.Minute
+)
 
 // What the kernel knows. They are variables for the tests.
 var (
@@ -32,14 +38,17 @@ var (
 	// before IPv6.
 	choose    = chooseSource
 	addresses = hostAddresses
+	cards     = hostCards
 )
 
 // Wait returns the node's address: the first node-ip, or else that of the
 // interface with the default route, or else, where nothing routes anywhere, the
 // first there is. It waits until there is one: a machine may boot faster than
 // its network, and IPv6's router advertisement is usually faster than IPv4's
-// DHCP, so that only the cluster's own family counts.
-func Wait(ctx context.Context, c configschema.Cluster, log *slog.Logger) (net.IP, error) {
+// DHCP, so that only the cluster's own family counts. Where the network's
+// definition, which may be nil, has a default route, it is waited for: the node
+// must not be known by the address of a card whose cable was merely sooner.
+func Wait(ctx context.Context, c configschema.Cluster, n *configschema.Network, log *slog.Logger) (net.IP, error) {
 	if len(c.NodeIP) > 0 {
 		ip := net.ParseIP(c.NodeIP[0])
 		if ip == nil {
@@ -48,7 +57,10 @@ func Wait(ctx context.Context, c configschema.Cluster, log *slog.Logger) (net.IP
 		return ip, nil
 	}
 	ipv6 := prefersIPv6(c)
-	family := map[bool]string{false: "IPv4", true: "IPv6"}[ipv6]
+	var defined []string // interfaces
+	if n != nil {
+		defined = n.DefaultRoutes(ipv6)
+	}
 	started, announced := time.Now(), time.Now()
 	var unrouted time.Time // since when there is an address without a route
 	for {
@@ -56,18 +68,17 @@ func Wait(ctx context.Context, c configschema.Cluster, log *slog.Logger) (net.IP
 		if err == nil && (ip.To4() == nil) == ipv6 {
 			return ip, nil
 		}
-		switch ip := first(addresses, ipv6); {
+		switch ip := first(addresses(), ipv6); {
 		case ip == nil:
 			unrouted = time.Time{}
 		case unrouted.IsZero():
 			unrouted = time.Now()
-		case time.Since(unrouted) >= routeGrace:
+		case len(defined) == 0 && time.Since(unrouted) >= grace(ipv6):
 			log.Warn("this network has no default route; taking the first address", "address", ip)
 			return ip, nil
 		}
 		if time.Since(announced) >= announceInterval {
-			log.Warn("no interface has an "+family+" address yet; waiting for the network, or set skerry.cluster.node-ip",
-				"waited", time.Since(started).Round(time.Second))
+			log.Warn(missing(ipv6, !unrouted.IsZero(), defined), "waited", time.Since(started).Round(time.Second))
 			announced = time.Now()
 		}
 		select {
@@ -78,12 +89,51 @@ func Wait(ctx context.Context, c configschema.Cluster, log *slog.Logger) (net.IP
 	}
 }
 
+// grace is how long an address may wait for a default route.
+func grace(ipv6 bool) time.Duration {
+	for _, c := range cards() {
+		if c.link && !c.part && first(c.addresses, ipv6) == nil {
+			return cardGrace
+		}
+	}
+	return routeGrace
+}
+
+// missing says what a machine that has no address for its node lacks, and what
+// to do about it. Nobody can log in over the network to find out.
+func missing(ipv6, unrouted bool, defined []string) string {
+	family := map[bool]string{false: "IPv4", true: "IPv6"}[ipv6]
+	what := "no network card has an " + family + " address yet"
+	if unrouted {
+		what = "there is no " + family + " default route yet"
+		if len(defined) > 0 {
+			what += ", and the network definition has one by " + strings.Join(defined, " and ")
+		}
+	}
+	var states []string
+	for _, c := range cards() {
+		switch {
+		case !c.link:
+			states = append(states, c.name+" has no link")
+		case first(c.addresses, ipv6) == nil && !c.part:
+			states = append(states, c.name+" has a link and no address")
+		}
+	}
+	if states == nil && !unrouted {
+		states = []string{"there is no card"}
+	}
+	if len(states) > 0 {
+		what += " (" + strings.Join(states, ", ") + ")"
+	}
+	return what + ". Kubernetes waits for it: check cables and the DHCP server, or write addresses and routes into skerry.network"
+}
+
 // WaitAny waits until the machine has an address of either family that reaches
 // beyond its link, but no longer than the limit: what is asked for next may be
 // on the link.
 func WaitAny(ctx context.Context, limit time.Duration, log *slog.Logger) error {
 	started := time.Now()
-	for first(addresses, false) == nil && first(addresses, true) == nil {
+	for first(addresses(), false) == nil && first(addresses(), true) == nil {
 		if time.Since(started) >= limit {
 			log.Warn("no interface has an address yet; going on without", "waited", limit)
 			return nil
@@ -115,8 +165,8 @@ func prefersIPv6(c configschema.Cluster) bool {
 }
 
 // first returns the first global address of the family, or nil.
-func first(addresses func() []net.IP, ipv6 bool) net.IP {
-	for _, ip := range addresses() {
+func first(addresses []net.IP, ipv6 bool) net.IP {
+	for _, ip := range addresses {
 		if (ip.To4() == nil) == ipv6 && ip.IsGlobalUnicast() {
 			return ip
 		}
@@ -136,15 +186,48 @@ func hostAddresses() []net.IP {
 		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || isPodInterface(i.Name) {
 			continue
 		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // the interface has just gone
+		out = append(out, addressesOf(&i)...)
+	}
+	return out
+}
+
+func addressesOf(i *net.Interface) []net.IP {
+	addrs, err := i.Addrs()
+	if err != nil {
+		return nil // the interface has just gone
+	}
+	var out []net.IP
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			out = append(out, n.IP)
 		}
-		for _, a := range addrs {
-			if n, ok := a.(*net.IPNet); ok {
-				out = append(out, n.IP)
-			}
+	}
+	return out
+}
+
+// card is a network card, as opposed to what is made of cards.
+type card struct {
+	name string
+	// link is whether there is somebody at the other end of the cable.
+	link bool
+	// part is whether the card belongs to a bond, a bridge or a VRF.
+	part      bool
+	addresses []net.IP
+}
+
+func hostCards() []card {
+	const class = "/sys/class/net/"
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	var out []card
+	for _, i := range interfaces {
+		if _, err := os.Stat(class + i.Name + "/device"); err != nil {
+			continue // no hardware
 		}
+		_, err := os.Stat(class + i.Name + "/master")
+		out = append(out, card{name: i.Name, link: i.Flags&net.FlagRunning != 0, part: err == nil, addresses: addressesOf(&i)})
 	}
 	return out
 }

@@ -33,13 +33,14 @@ type LabConfig struct {
 	Follow func(m *Machine, l Line)
 }
 
-// Lab is one private network and the machines on it.
+// Lab is a private network, or several, and the machines on them.
 type Lab struct {
 	cfg      LabConfig
 	ctx      context.Context
 	cancel   context.CancelFunc
 	sw       *ethernet.Switch
 	host     *ethernet.Host
+	hosts    []*ethernet.Host // beside host
 	firmware firmware
 	accel    accelerator
 	key      ssh.Signer
@@ -92,7 +93,9 @@ func (l *Lab) Close() {
 	for _, m := range l.Machines() {
 		m.PowerCut()
 	}
-	l.host.Close()
+	for _, h := range append([]*ethernet.Host{l.host}, l.hosts...) {
+		h.Close()
+	}
 }
 
 // KeyFile is the private ssh key that every machine of the lab lets in.
@@ -121,11 +124,11 @@ func (l *Lab) Forward(listen, guest string) (net.Addr, error) {
 	return l.host.Forward(l.ctx, l.cfg.Log, listen, guest)
 }
 
-// Sever stops everything between two machines, both ways; others, and the harness, still reach both.
-func (l *Lab) Sever(a, b *Machine) { l.sw.Sever(a.port, b.port) }
+// Sever stops everything between the first cards of two machines, both ways; others, and the harness, still reach both.
+func (l *Lab) Sever(a, b *Machine) { l.sw.Sever(a.ports[0], b.ports[0]) }
 
 // Mend undoes Sever.
-func (l *Lab) Mend(a, b *Machine) { l.sw.Mend(a.port, b.port) }
+func (l *Lab) Mend(a, b *Machine) { l.sw.Mend(a.ports[0], b.ports[0]) }
 
 // Block drops the packets of one flow on the wire until Unblock.
 func (l *Lab) Block(f ethernet.Flow) { l.sw.Block(f) }
@@ -156,7 +159,13 @@ func (l *Lab) add(m *Machine) error {
 	if m.number > ethernet.LastMachine {
 		return errors.New("the network is full")
 	}
-	m.port = l.sw.AddPort(m.cfg.Name)
+	for card, n := range m.cfg.NICs {
+		sw := l.sw
+		if n.Network != nil {
+			sw = n.Network.sw
+		}
+		m.ports = append(m.ports, sw.AddPort(fmt.Sprintf("%s %s", m.cfg.Name, netdev(card))))
+	}
 	l.machines = append(l.machines, m)
 	l.names[strings.ToLower(m.cfg.Name)] = m.Address()
 	return nil

@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +36,9 @@ type MachineConfig struct {
 	Disk   int    // GiB, default 10
 	// UserData is the cloud-config, written to the NoCloud volume as it is. Nil leaves the volume out.
 	UserData []byte
+	// NICs are the network cards. The default is one in the lab's own network. Only the first has an address from DHCP, if
+	// it is there.
+	NICs []NIC
 	// Disks are further raw images, attached read-only.
 	Disks []string
 	// SMBIOS is what the firmware says of the machine, each as QEMU's option -smbios takes it: "type=1,manufacturer=Hetzner".
@@ -50,12 +55,12 @@ type MachineConfig struct {
 	Clock time.Time
 }
 
-// Machine is one virtual machine: a disk, a network card and a switch to turn it on.
+// Machine is one virtual machine: a disk, network cards and a switch to turn it on.
 type Machine struct {
 	lab    *Lab
 	cfg    MachineConfig
-	number int // from 1
-	port   *ethernet.Port
+	number int              // from 1
+	ports  []*ethernet.Port // of each card
 	dir    string
 	disk   string
 
@@ -63,6 +68,7 @@ type Machine struct {
 	// boots has a console for each time the machine was switched on or reset.
 	boots    []*Console
 	process  *qemu  // nil when off
+	unlinked []bool // by card, those whose cable is pulled
 	ending   string // why the machine went off, as QEMU says it
 	snapshot string // to start from at the next power-on
 	session  *ssh.Client
@@ -80,7 +86,10 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
 	if cfg.Disk == 0 {
 		cfg.Disk = defaultDisk
 	}
-	m := &Machine{lab: l, cfg: cfg, dir: filepath.Join(l.cfg.Dir, cfg.Name)}
+	if cfg.NICs = slices.Clone(cfg.NICs); len(cfg.NICs) == 0 {
+		cfg.NICs = make([]NIC, 1)
+	}
+	m := &Machine{lab: l, cfg: cfg, dir: filepath.Join(l.cfg.Dir, cfg.Name), unlinked: make([]bool, len(cfg.NICs))}
 	m.disk = filepath.Join(m.dir, "disk.qcow2")
 	if err := l.add(m); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
@@ -133,9 +142,6 @@ func (m *Machine) SetUserData(userData []byte) error {
 	return writeSeed(m.seedPath(), map[string][]byte{"user-data": userData, "meta-data": []byte(metaData)})
 }
 
-// SetCable pulls (false) or plugs in (true) the network cable. The machine is not told.
-func (m *Machine) SetCable(plugged bool) { m.port.SetCable(plugged) }
-
 // Running says whether the machine is switched on.
 func (m *Machine) Running() bool {
 	m.mu.Lock()
@@ -174,7 +180,7 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 		}
 	})
 	h := hardware{
-		name: m.cfg.Name, mac: ethernet.MAC(m.number), cpus: m.cfg.CPUs, memory: m.cfg.Memory,
+		name: m.cfg.Name, cpus: m.cfg.CPUs, memory: m.cfg.Memory,
 		disk: m.disk, vars: m.varsPath(), firmware: m.lab.firmware, accel: m.lab.accel, snapshot: m.snapshot,
 		disks: m.cfg.Disks, smbios: m.cfg.SMBIOS, credentials: m.cfg.Credentials,
 		discs: m.cfg.Discs, clock: m.cfg.Clock,
@@ -183,6 +189,9 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 		file.Close()
 		messages.Close()
 		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
+	}
+	for card, n := range m.cfg.NICs {
+		h.nics = append(h.nics, nic{model: cmp.Or(n.Model, defaultModel), mac: m.MAC(card), slot: n.Slot, unlinked: m.unlinked[card]})
 	}
 	if exists(m.seedPath()) {
 		h.seed = m.seedPath()
@@ -196,12 +205,14 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 	m.process, m.snapshot = q, ""
 	m.boots = append(m.boots, console)
 	m.lab.cfg.Log.Debug("power on", "machine", m.cfg.Name, "boot", n)
-	go m.port.Serve(q.wire) //nolint:errcheck // ends with the process, whose end is dealt with below
+	for card, port := range m.ports {
+		go port.Serve(q.wires[card]) //nolint:errcheck // ends with the process, whose end is dealt with below
+	}
 	stop := context.AfterFunc(m.lab.ctx, q.kill)
 	go func() {
 		<-q.exited
 		stop()
-		q.wire.Close()
+		q.closeWires()
 		console.Close()
 		file.Close()
 		messages.Close()

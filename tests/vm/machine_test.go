@@ -34,8 +34,12 @@ func TestFirmwareOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lab.Close()
-	m, err := lab.Add(t.Context(), MachineConfig{Name: "empty", Memory: 256, Disk: 1, UserData: []byte("#cloud-config\n")})
+	m, err := lab.Add(t.Context(), MachineConfig{Name: "empty", Memory: 256, Disk: 1, UserData: []byte("#cloud-config\n"),
+		NICs: []NIC{{}, {Network: NewNetwork(), Slot: 17, Model: "vmxnet3"}}})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.SetLink(t.Context(), 1, false); err != nil {
 		t.Fatal(err)
 	}
 	const offset = 4321
@@ -54,9 +58,18 @@ func TestFirmwareOnly(t *testing.T) {
 	if found := Scan(m.Console().Lines()); len(found) == 0 {
 		t.Errorf("the console of a machine that cannot boot looks healthy: %q", m.Console().Lines())
 	}
+	if err := m.SetLink(t.Context(), 1, true); err != nil {
+		t.Error(err)
+	}
+	if err := m.SetSlot(1, 18); err == nil {
+		t.Error("a card of a running machine was moved")
+	}
 	m.PowerCut()
 	if m.Running() {
 		t.Error("the machine runs after a power cut")
+	}
+	if err := m.SetSlot(1, 18); err != nil {
+		t.Error(err)
 	}
 	if err := m.PowerOn(t.Context()); err != nil {
 		t.Errorf("switch on again: %v", err)

@@ -31,14 +31,14 @@ var lookPath = exec.LookPath
 
 // File descriptors that QEMU inherits. Sockets are handed over open, so that no path needs to be short enough for one.
 const (
-	netFD = 3
-	qmpFD = 4
+	qmpFD = 3
+	nicFD = 4 // the first card's; those of the others follow
 )
 
 // hardware is what a machine is made of.
 type hardware struct {
 	name     string
-	mac      net.HardwareAddr
+	nics     []nic
 	cpus     int
 	memory   int // MiB
 	disk     string
@@ -56,6 +56,27 @@ type hardware struct {
 	clock       time.Time         // zero for the time
 }
 
+// nic is a network card as QEMU makes it.
+type nic struct {
+	model string // QEMU's name of the device
+	mac   net.HardwareAddr
+	slot  int // of the root bus; 0 for the next free one
+	// unlinked is set where the cable is pulled.
+	unlinked bool
+}
+
+// netdev is QEMU's name for a card, from 0.
+func netdev(card int) string { return fmt.Sprintf("net%d", card) }
+
+func (n nic) args(card int) []string {
+	// Without an option ROM the firmware has nothing to boot from the network with, which would take it minutes.
+	device := fmt.Sprintf("%s,netdev=%s,romfile=,mac=%s", n.model, netdev(card), n.mac)
+	if n.slot != 0 {
+		device += fmt.Sprintf(",bus=pcie.0,addr=%#x", n.slot)
+	}
+	return []string{"-netdev", fmt.Sprintf("socket,id=%s,fd=%d", netdev(card), nicFD+card), "-device", device}
+}
+
 func (h hardware) args() []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
@@ -70,15 +91,15 @@ func (h hardware) args() []string {
 		"-device", "virtio-rng-pci",
 		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=" + quoteOption(h.disk),
 		"-device", "virtio-blk-pci,drive=disk,serial=disk,bootindex=0",
-		"-netdev", fmt.Sprintf("socket,id=net,fd=%d", netFD),
-		// Without an option ROM the firmware has nothing to boot from the network with, which would take it minutes.
-		"-device", "virtio-net-pci,netdev=net,romfile=,mac=" + h.mac.String(),
 		"-chardev", "stdio,id=console,signal=off",
 		"-serial", "chardev:console",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
 	}
 	args = append(args, h.accel.args...)
+	for card, n := range h.nics {
+		args = append(args, n.args(card)...)
+	}
 	if h.seed != "" {
 		args = append(args,
 			"-drive", "if=none,id=seed,format=raw,readonly=on,file="+quoteOption(h.seed),
@@ -121,7 +142,7 @@ func quoteOption(path string) string { return strings.ReplaceAll(path, ",", ",,"
 // qemu is one running QEMU process: one boot of a machine.
 type qemu struct {
 	control *qmp
-	wire    net.Conn // Ethernet frames
+	wires   []net.Conn // Ethernet frames of each card
 	kill    func()
 	exited  chan struct{} // closed when the process is gone and its console is complete
 	err     error         // of a process that ended by itself and badly; valid after exited
@@ -129,28 +150,33 @@ type qemu struct {
 
 // startQEMU switches the machine on. Its console goes to out, QEMU's own complaints to messages.
 func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu, error) {
-	wire, wireFile, err := socketPair("net")
-	if err != nil {
-		return nil, err
-	}
-	defer wireFile.Close()
 	control, controlFile, err := socketPair("qmp")
 	if err != nil {
-		wire.Close()
 		return nil, err
 	}
 	defer controlFile.Close()
+	q := &qemu{exited: make(chan struct{})}
+	inherited := []*os.File{controlFile} // qmpFD
+	for card := range h.nics {
+		wire, file, err := socketPair(netdev(card))
+		if err != nil {
+			control.Close()
+			q.closeWires()
+			return nil, err
+		}
+		defer file.Close()
+		q.wires, inherited = append(q.wires, wire), append(inherited, file)
+	}
 
 	var complaints bytes.Buffer
 	cmd := exec.Command(qemuBinary, h.args()...)
-	cmd.ExtraFiles = []*os.File{wireFile, controlFile} // netFD, qmpFD
+	cmd.ExtraFiles = inherited
 	cmd.Stdout = out
 	cmd.Stderr = io.MultiWriter(messages, &head{buf: &complaints, max: 4096})
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL, // no machine outlives the harness, however that ends
 		Setpgid:   true,            // Ctrl-C reaches the harness, which decides
 	}
-	q := &qemu{wire: wire, exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// The signal above is sent when the thread that started the process ends, not the process: keep the thread.
@@ -164,7 +190,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 		}
 	}()
 	if err := <-started; err != nil {
-		wire.Close()
+		q.closeWires()
 		control.Close()
 		return nil, fmt.Errorf("start %s: %w", qemuBinary, err)
 	}
@@ -174,10 +200,27 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 	if q.control, err = newQMP(ctx, control); err != nil {
 		q.kill()
 		<-q.exited
-		wire.Close()
+		q.closeWires()
 		return nil, fmt.Errorf("start %s: %w: %s", qemuBinary, err, strings.TrimSpace(complaints.String()))
 	}
+	for card, n := range h.nics {
+		if !n.unlinked {
+			continue
+		}
+		if err := q.setLink(ctx, card, false); err != nil {
+			q.kill()
+			<-q.exited
+			q.closeWires()
+			return nil, fmt.Errorf("pull the cable of %s: %w", netdev(card), err)
+		}
+	}
 	return q, nil
+}
+
+func (q *qemu) closeWires() {
+	for _, wire := range q.wires {
+		wire.Close()
+	}
 }
 
 // socketPair returns a connection and the file of its other end, for a child to inherit.

@@ -21,7 +21,7 @@ import (
 const leaseTime = 12 * time.Hour
 
 // ServeDHCP answers DHCP requests of machines (see MAC) with their fixed address until the host is closed. Requests from
-// other hardware addresses stay unanswered.
+// other hardware addresses stay unanswered, and all of them while SetDHCP says so.
 func (h *Host) ServeDHCP(log *slog.Logger) error {
 	var wq waiter.Queue
 	ep, terr := h.stack.NewEndpoint(udp.ProtocolNumber, ipv4.ProtocolNumber, &wq)
@@ -47,6 +47,9 @@ func (h *Host) ServeDHCP(log *slog.Logger) error {
 				}
 				return
 			}
+			if h.mute.Load() {
+				continue
+			}
 			request, err := dhcpv4.FromBytes(buf[:n])
 			if err != nil {
 				log.Warn("DHCP request makes no sense", "err", err)
@@ -57,18 +60,21 @@ func (h *Host) ServeDHCP(log *slog.Logger) error {
 			}
 			reply, err := answerDHCP(request)
 			if err != nil {
-				log.Warn("DHCP request not answered", "mac", request.ClientHWAddr, "err", err)
+				log.Warn("DHCP request not answered", "mac", request.ClientHWAddr.String(), "err", err)
 				continue
 			}
 			// Always broadcast: the client may not have the address yet that it is about to be given.
 			to := &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
 			if _, err := conn.WriteTo(reply.ToBytes(), to); err != nil {
-				log.Warn("DHCP reply not sent", "mac", request.ClientHWAddr, "err", err)
+				log.Warn("DHCP reply not sent", "mac", request.ClientHWAddr.String(), "err", err)
 			}
 		}
 	}()
 	return nil
 }
+
+// SetDHCP has the DHCP server answer, as it does at first, or be silent.
+func (h *Host) SetDHCP(answers bool) { h.mute.Store(!answers) }
 
 func answerDHCP(request *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 	n, ok := machineOf(request.ClientHWAddr)

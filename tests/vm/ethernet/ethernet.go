@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ethernet is a private Ethernet segment in user space: a learning switch, and one host on it that serves DHCP
-// and DNS and can dial every other host.
+// Package ethernet is a private Ethernet segment in user space: a learning switch, and hosts on it, one of which serves
+// DHCP and DNS and can dial every other host.
 //
-// It needs no privileges and opens no socket of the machine it runs on. The segment has no uplink and the host forwards
-// nothing: a frame that is sent to an address outside the segment is counted and dropped, so a guest cannot reach
+// It needs no privileges and opens no socket of the machine it runs on. The segment has no uplink and no host forwards
+// anything: a frame that is sent to an address outside the segment is counted and dropped, so a guest cannot reach
 // anything but its neighbours, whatever it tries.
 package ethernet
 
@@ -42,6 +42,19 @@ func Address(n int) netip.Addr {
 func MAC(n int) net.HardwareAddr {
 	mustBeMachine(n)
 	return net.HardwareAddr{0x52, 0x54, 0x00, 0x12, 0x7f, byte(machineOffset + n)}
+}
+
+// CardMAC is the hardware address of machine n's card, from 0. The first is MAC, and DHCP answers no other.
+func CardMAC(n, card int) net.HardwareAddr {
+	mac := MAC(n)
+	mac[2] += byte(card)
+	return mac
+}
+
+// HostMAC is a hardware address for a host other than that of NewLabHost, made of its IPv4 address.
+func HostMAC(addr netip.Addr) net.HardwareAddr {
+	a := addr.As4()
+	return net.HardwareAddr{0x52, 0x55, a[0], a[1], a[2], a[3]}
 }
 
 func mustBeMachine(n int) {

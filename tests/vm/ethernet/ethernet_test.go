@@ -28,7 +28,7 @@ func newHost(t *testing.T, sw *Switch, addr netip.Addr, mac net.HardwareAddr) (h
 	for p := range sw.ports {
 		before[p] = true
 	}
-	h, err := NewHost(sw, addr, mac)
+	h, err := NewHost(sw, HostConfig{Address: netip.PrefixFrom(addr, subnet.Bits()), MAC: mac})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -447,5 +447,89 @@ func TestForward(t *testing.T) {
 	}
 	if _, err := host.Forward(ctx, quiet(), "0.0.0.0:0", "192.168.127.11:6443"); err == nil {
 		t.Error("a forward that the network can reach was allowed")
+	}
+}
+
+// TestVLAN has hosts of three VLANs on one switch, two of them with the same address.
+func TestVLAN(t *testing.T) {
+	sw := NewSwitch()
+	vlanHost := func(address string, vlan uint16) *Host {
+		t.Helper()
+		addr := netip.MustParsePrefix(address)
+		mac := HostMAC(addr.Addr())
+		mac[1] = byte(vlan)
+		h, err := NewHost(sw, HostConfig{Address: addr, MAC: mac, VLAN: vlan})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(h.Close)
+		return h
+	}
+	echo(t, vlanHost("10.100.0.1/24", 100), 7)
+	echo(t, vlanHost("10.100.0.3/24", 200), 8)
+	vlanHost("10.100.0.1/24", 0)
+	guest := vlanHost("10.100.0.2/24", 100)
+	conn, err := dial(t, guest, "10.100.0.1:7", 5*time.Second)
+	if err != nil {
+		t.Fatalf("within the VLAN: %v", err)
+	}
+	conn.Close()
+	if conn, err := dial(t, guest, "10.100.0.3:8", time.Second); err == nil {
+		conn.Close()
+		t.Error("a connection crossed from one VLAN to another")
+	}
+}
+
+func TestSilentDHCP(t *testing.T) {
+	sw := NewSwitch()
+	server, _ := newHost(t, sw, hostAddress, hostMAC)
+	if err := server.ServeDHCP(quiet()); err != nil {
+		t.Fatal(err)
+	}
+	server.SetDHCP(false)
+	port := sw.AddPort("client")
+	near, client := net.Pipe()
+	defer client.Close()
+	go port.Serve(near)
+	discover, err := dhcpv4.NewDiscovery(MAC(5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// offered waits for a frame to the client, and says whether there was one.
+	offered := func(within time.Duration) bool {
+		go writeFrame(client, udpFrame(discover.ToBytes()))
+		client.SetReadDeadline(time.Now().Add(within))
+		for {
+			frame, err := readFrame(client)
+			if err != nil {
+				return false
+			}
+			if flow, ok := flowOf(frame); ok && flow.DstPort == dhcpv4.ClientPort {
+				return true
+			}
+		}
+	}
+	if offered(time.Second) {
+		t.Error("a silent server answered")
+	}
+	server.SetDHCP(true)
+	if !offered(5 * time.Second) {
+		t.Error("the server stayed silent")
+	}
+}
+
+func TestCardsHaveAddressesOfTheirOwn(t *testing.T) {
+	seen := map[string]bool{hostMAC.String(): true}
+	for machine := FirstMachine; machine <= LastMachine; machine++ {
+		for card := range 4 {
+			mac := CardMAC(machine, card)
+			if seen[mac.String()] {
+				t.Fatalf("card %d of machine %d has the address %s of another", card, machine, mac)
+			}
+			seen[mac.String()] = true
+			if _, answered := machineOf(mac); answered != (card == 0) {
+				t.Errorf("card %d of machine %d: DHCP answers: %v", card, machine, answered)
+			}
+		}
 	}
 }

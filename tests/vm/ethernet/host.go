@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -29,18 +30,29 @@ const nic tcpip.NICID = 1
 
 const mtu = 1500 // bytes, without the Ethernet header
 
+// HostConfig says what a host is.
+type HostConfig struct {
+	// Address is the host's, with the length of its network's prefix.
+	Address netip.Prefix
+	MAC     net.HardwareAddr
+	// VLAN is the tag (IEEE 802.1Q, 1 to 4094) of the host's frames. 0 is none.
+	VLAN uint16
+}
+
 // Host is a TCP/IP host on a switch, without any route off the segment.
 type Host struct {
 	stack   *stack.Stack
+	mute    atomic.Bool     // see SetDHCP
 	closing context.Context // ends when Close is called
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 }
 
-// NewHost plugs a host with the given addresses into a new port of the switch. It answers ARP and ping.
-func NewHost(sw *Switch, addr netip.Addr, mac net.HardwareAddr) (*Host, error) {
+// NewHost plugs a host into a new port of the switch. It answers ARP and ping.
+func NewHost(sw *Switch, cfg HostConfig) (*Host, error) {
+	addr, subnet := cfg.Address.Addr(), cfg.Address.Masked()
 	// The queue holds what the stack sends faster than the pump below takes it.
-	link := channel.New(portQueue, mtu+header.EthernetMinimumSize, tcpip.LinkAddress(mac))
+	link := channel.New(portQueue, mtu+header.EthernetMinimumSize, tcpip.LinkAddress(cfg.MAC))
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
@@ -73,7 +85,7 @@ func NewHost(sw *Switch, addr netip.Addr, mac net.HardwareAddr) (*Host, error) {
 			}
 			frame := append([]byte(nil), pkt.ToView().AsSlice()...)
 			pkt.DecRef()
-			sw.forward(port, frame)
+			sw.forward(port, tag(frame, cfg.VLAN))
 		}
 	}()
 	go func() { // switch to stack
@@ -81,6 +93,10 @@ func NewHost(sw *Switch, addr netip.Addr, mac net.HardwareAddr) (*Host, error) {
 		for {
 			select {
 			case frame := <-port.out:
+				frame, ok := untag(frame, cfg.VLAN)
+				if !ok {
+					continue
+				}
 				pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
 				link.InjectInbound(0, pkt) // the ethernet layer above reads the type from the frame
 				pkt.DecRef()
@@ -175,7 +191,7 @@ func fullAddress(a netip.AddrPort) tcpip.FullAddress {
 
 // NewLabHost plugs in the one host every segment needs: it serves DHCP and DNS, and the harness dials through it.
 func NewLabHost(sw *Switch, log *slog.Logger, lookup func(name string) (netip.Addr, bool)) (*Host, error) {
-	h, err := NewHost(sw, hostAddress, hostMAC)
+	h, err := NewHost(sw, HostConfig{Address: netip.PrefixFrom(hostAddress, subnet.Bits()), MAC: hostMAC})
 	if err != nil {
 		return nil, err
 	}
