@@ -73,7 +73,7 @@ func (m *Machine) goOn(built time.Time, possible, lost bool) error {
 	clock := m.System.Now().UTC().Format(time.DateTime)
 	switch {
 	case possible && lost:
-		m.Log.Warn("no time server has answered, and the hardware's clock can't be right; going on with a day that has been, which is not today",
+		m.Log.Warn("no time server has answered, and the hardware's clock can't be right; going on with a clock that is behind: set the hardware's, or name servers in reach in ntp.servers",
 			"clock", clock)
 		return nil
 	case possible:
