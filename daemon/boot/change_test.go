@@ -111,7 +111,7 @@ func (u *up) phases(t *testing.T) {
 	u.started = nil
 	u.sequence = phase.NewSequence(u.Log,
 		phase.Phase{Name: "early", Run: u.early},
-		phase.Phase{Name: "network", Run: u.Boot.network},
+		phase.Phase{Name: "network", Run: u.network},
 		phase.Phase{Name: "role", Run: func(ctx context.Context) error {
 			section := u.loaded.Config.Skerry.Cluster
 			section.NodeName = "a"
