@@ -52,7 +52,7 @@ func (l *Lab) ServeTime(address netip.Addr, names ...string) error {
 	if err := l.addAddresses([]netip.Addr{address}, names); err != nil {
 		return err
 	}
-	return l.host.ServeNTP(l.cfg.Log, time.Now)
+	return l.host.ServeNTP(l.cfg.Log, address, time.Now)
 }
 
 func (l *Lab) addAddresses(addresses []netip.Addr, names []string) error {

@@ -391,10 +391,18 @@ func TestNTP(t *testing.T) {
 	server, _ := newHost(t, sw, hostAddress, hostMAC)
 	guest, _ := newHost(t, sw, Address(1), MAC(1))
 	now := time.Date(2026, 3, 4, 5, 6, 7, 500_000_000, time.UTC)
-	if err := server.ServeNTP(quiet(), func() time.Time { return now }); err != nil {
+	// A client hears what comes from the address that it has asked, which is not the host's first.
+	further := netip.MustParseAddr("198.51.100.3")
+	if err := server.AddAddress(further); err != nil {
 		t.Fatal(err)
 	}
-	at := fullAddress(netip.AddrPortFrom(hostAddress, 123))
+	if err := server.ServeNTP(quiet(), further, func() time.Time { return now }); err != nil {
+		t.Fatal(err)
+	}
+	guest.stack.AddRoute(tcpip.Route{
+		Destination: mustSubnet(t, "0.0.0.0/0"), Gateway: tcpip.AddrFrom4(hostAddress.As4()), NIC: nic,
+	})
+	at := fullAddress(netip.AddrPortFrom(further, 123))
 	conn, err := gonet.DialUDP(guest.stack, nil, &at, ipv4.ProtocolNumber)
 	if err != nil {
 		t.Fatal(err)

@@ -6,16 +6,18 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 )
 
-// ServeNTP tells the time over NTP, as now has it, until the host is closed.
-func (h *Host) ServeNTP(log *slog.Logger, now func() time.Time) error {
-	conn, err := gonet.DialUDP(h.stack, &tcpip.FullAddress{NIC: nic, Port: 123}, nil, ipv4.ProtocolNumber)
+// ServeNTP tells the time over NTP, as now has it, at one of the host's addresses, until the host is closed. Clients want
+// their answers from the address that they have asked.
+func (h *Host) ServeNTP(log *slog.Logger, at netip.Addr, now func() time.Time) error {
+	address := fullAddress(netip.AddrPortFrom(at, ntpPort))
+	conn, err := gonet.DialUDP(h.stack, &address, nil, ipv4.ProtocolNumber)
 	if err != nil {
 		return fmt.Errorf("bind NTP socket: %w", err)
 	}
@@ -41,6 +43,8 @@ func (h *Host) ServeNTP(log *slog.Logger, now func() time.Time) error {
 	}()
 	return nil
 }
+
+const ntpPort = 123
 
 // The header of NTP version 4 (RFC 5905, 7.3). Times are seconds since 1900, with 32 bits behind the point.
 const (
