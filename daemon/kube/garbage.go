@@ -60,7 +60,7 @@ func totalMemory() (bytes uint64, err error) {
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0, fmt.Errorf("read how much memory the machine has: %w", err)
 	}
-	return uint64(info.Totalram) * uint64(info.Unit), nil
+	return info.Totalram * uint64(info.Unit), nil
 }
 
 // setGCPercent does nothing where GOGC says that the user knows better.
