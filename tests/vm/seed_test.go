@@ -41,7 +41,8 @@ func TestSeedIsReadByOthers(t *testing.T) {
 	}
 }
 
-func TestDiscIsReadByOthers(t *testing.T) {
+// TestDiscHeader: what firmware and udev find a disc by. That a guest reads all of it is shown by the scenario source-nocloud.
+func TestDiscHeader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disc.iso")
 	files := map[string][]byte{"user-data": []byte("#cloud-config\n"), "openstack/latest/meta_data.json": []byte("{}\n")}
 	if err := writeDisc(path, seedLabel, files); err != nil {
@@ -59,15 +60,6 @@ func TestDiscIsReadByOthers(t *testing.T) {
 	}
 	if magic, label := string(head[1:6]), strings.TrimRight(string(head[40:72]), " \x00"); magic != "CD001" || label != seedLabel {
 		t.Errorf("the disc begins with %q and is labelled %q", magic, label)
-	}
-	if _, err := exec.LookPath("xorriso"); err != nil {
-		t.Skip("xorriso is not installed")
-	}
-	out, err := exec.Command("xorriso", "-indev", path, "-find", "/").CombinedOutput()
-	for name := range files {
-		if err != nil || !strings.Contains(string(out), name) {
-			t.Errorf("xorriso does not find %s: %v: %s", name, err, out)
-		}
 	}
 }
 
