@@ -113,6 +113,7 @@ func TestEverything(t *testing.T) {
 		"var/log/append":                                    "line\n",
 		"home/ops/.profile":                                 "# profile\n",
 		"proc/sys/vm/max_map_count":                         "262144\n",
+		"proc/sys/vm/min_free_kbytes":                       "512\n",
 		"proc/sys/net/conf/a.b/filter":                      "1\n",
 		"etc/sysctl.d/90-skerry.conf":                       "net.conf.a/b.filter = 1\nvm.max_map_count = 262144\n",
 		"etc/ssh/sshd_config.d/00-skerry-cloud-config.conf": "PasswordAuthentication no\n",

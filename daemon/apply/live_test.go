@@ -45,10 +45,10 @@ write_files:
   - {path: /etc/skel/.profile, content: two}
   - {path: /var/lib/three, content: three}
   - {path: /etc/hosts, content: "192.0.2.1 four\n", append: true}
-skerry: {sysctls: {vm.max_map_count: 1}}
+skerry: {sysctls: {vm.max_map_count: 1, vm.min_free_kbytes: 1024}}
 `)
 	holds(t, m.Root, map[string]string{"etc/motd": "one", "etc/skel/.profile": "two", "etc/hosts": hosts + "192.0.2.1 four\n",
-		"proc/sys/vm/max_map_count": "1\n"})
+		"proc/sys/vm/max_map_count": "1\n", "proc/sys/vm/min_free_kbytes": "1024\n"})
 	applyLive(t, m, `
 write_files:
   - {path: /etc/motd, content: other}
@@ -57,7 +57,7 @@ write_files:
 skerry: {sysctls: {vm.max_map_count: 2}}
 `)
 	holds(t, m.Root, map[string]string{"etc/motd": "other", "etc/skel/.profile": "# profile\n", "var/lib/three": "three",
-		"etc/hosts": hosts + "192.0.2.1 five\n192.0.2.1 six\n", "proc/sys/vm/max_map_count": "2\n"})
+		"etc/hosts": hosts + "192.0.2.1 five\n192.0.2.1 six\n", "proc/sys/vm/max_map_count": "2\n", "proc/sys/vm/min_free_kbytes": "512\n"})
 	applyLive(t, m, "")
 	holds(t, m.Root, map[string]string{"etc/motd": "", "etc/hosts": hosts, "proc/sys/vm/max_map_count": "65530\n"})
 	if info, err := os.Stat(filepath.Join(m.Root, "etc/skel/.profile")); err != nil || info.Mode() != 0o644 {

@@ -149,6 +149,7 @@ var image = map[string]string{
 	"usr/share/zoneinfo/Etc/UTC":                     "UTC",
 	"usr/share/zoneinfo/Europe/Oslo":                 "CET",
 	"proc/sys/vm/max_map_count":                      "65530\n",
+	"proc/sys/vm/min_free_kbytes":                    "45056\n",
 	"proc/sys/net/conf/a.b/filter":                   "0\n",
 	"proc/self/mountinfo":                            "29 1 254:0 / / ro - erofs /dev/mapper/root ro\n30 29 8:3 / /var rw - ext4 /dev/sda3 rw\n31 29 0:5 / /run rw - tmpfs tmpfs rw\n",
 	"proc/meminfo":                                   "MemTotal:        16384 kB\n",

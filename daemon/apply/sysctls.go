@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/skerry-os/skerry/daemon/config"
@@ -29,6 +31,9 @@ const sysctlsBefore = "/run/skerry/sysctls-before.json"
 func sysctls(_ context.Context, m *Machine, loaded *config.Loaded) error {
 	settings := loaded.Config.Skerry.Sysctls
 	failures := []error{m.rememberSysctls(settings)}
+	if _, ok := settings[freeReserve]; !ok {
+		failures = append(failures, m.shrinkFreeReserve())
+	}
 	if len(settings) == 0 {
 		return errors.Join(append(failures, m.remove(sysctlFile))...)
 	}
@@ -41,6 +46,22 @@ func sysctls(_ context.Context, m *Machine, loaded *config.Loaded) error {
 	}
 	failures = append(failures, m.write(sysctlFile, rendered.Bytes(), 0o644, byRoot))
 	return errors.Join(failures...)
+}
+
+// freeReserve is the setting for how much memory in KiB the kernel keeps free.
+const freeReserve = "vm.min_free_kbytes"
+
+// shrinkFreeReserve undoes what the kernel does for transparent huge pages, be
+// they only on request: it keeps some 45 MiB free, and counts the double of that
+// as not available, on a machine of 1 GiB too. What it would keep without them
+// is min_free_kbytes of mm/page_alloc.c, by the size of the memory.
+func (m *Machine) shrinkFreeReserve() error {
+	memory, err := m.memory()
+	if err != nil {
+		return fmt.Errorf("sysctl %s: %w", freeReserve, err)
+	}
+	kib := math.Sqrt(float64(memory>>10) * 16)
+	return m.setSysctl(freeReserve, strconv.Itoa(int(min(max(kib, 128), 256<<10))))
 }
 
 // rememberSysctls puts back the settings that are not wanted any more, and

@@ -86,10 +86,6 @@ func boot(t *testing.T, userData string) *up {
 		t.Fatal(err)
 	}
 	set.Applied = u.applied
-	sysctl := filepath.Join(m.Machine.Root, "proc/sys/vm/max_map_count")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(sysctl), 0o755), os.WriteFile(sysctl, []byte("65530\n"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
 	m.Units, m.running = u.systemd, t.Context()
 	m.clusterFile = filepath.Join(t.TempDir(), "cluster.yaml")
 	m.ConfigFile = filepath.Join(t.TempDir(), "layers.json")

@@ -83,12 +83,15 @@ func newMachine(t *testing.T, c *cloud, local ...source.Source) *machine {
 	m := &machine{system: &system{}, cloud: c, kept: &source.State{Dir: t.TempDir()}, console: &syncBuffer{}, rebooted: make(chan struct{}, 1)}
 	log := slog.New(slog.NewTextHandler(m.console, nil))
 	root := t.TempDir()
-	for _, dir := range []string{"etc/ssh", "home", "state", "proc/sys", "usr/share/zoneinfo/Etc"} {
+	for _, dir := range []string{"etc/ssh", "home", "state", "proc/sys/vm", "usr/share/zoneinfo/Etc"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, text := range map[string]string{"usr/share/zoneinfo/Etc/UTC": "UTC", "etc/machine-id": "0123456789abcdef0123456789abcdef\n"} {
+	for name, text := range map[string]string{
+		"usr/share/zoneinfo/Etc/UTC": "UTC", "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+		"proc/meminfo": "MemTotal: 16384 kB\n", "proc/sys/vm/min_free_kbytes": "45056\n", "proc/sys/vm/max_map_count": "65530\n",
+	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
