@@ -22,6 +22,7 @@ const (
 	// the configuration doesn't say.
 	defaultSyncWait = 60 * time.Second
 	syncPoll        = 250 * time.Millisecond
+	waitsForSync    = "waiting until time servers have set the clock"
 	// hardwareClockFile has the time of the machine's first real-time clock, in
 	// seconds since 1970 (Documentation/ABI/testing/sysfs-class-rtc of Linux).
 	hardwareClockFile = "/sys/class/rtc/rtc0/since_epoch"
@@ -38,8 +39,8 @@ const (
 // The system's clock alone doesn't tell: before anybody can look, systemd has
 // set one that is too early, or years too late, to the day of its own release
 // or to when the machine was last seen running. That it isn't what the hardware
-// shows does.
-func Clock(ctx context.Context, m *Machine, loaded *config.Loaded, built time.Time) error {
+// shows does. tell gets a line when the wait begins.
+func Clock(ctx context.Context, m *Machine, loaded *config.Loaded, built time.Time, tell func(string)) error {
 	limit, forever, given := loaded.Config.Skerry.Time.WaitForSync.Limit()
 	if !given {
 		limit = defaultSyncWait
@@ -60,7 +61,8 @@ func Clock(ctx context.Context, m *Machine, loaded *config.Loaded, built time.Ti
 			return m.goOn(built, possible, lost)
 		}
 		if !said {
-			m.Log.Info("waiting until time servers have set the clock", "clock", m.System.Now().UTC().Format(time.DateTime))
+			m.Log.Info(waitsForSync, "clock", m.System.Now().UTC().Format(time.DateTime))
+			tell(waitsForSync)
 			said = true
 		}
 		if err := m.System.Sleep(ctx, syncPoll); err != nil {

@@ -135,8 +135,13 @@ func TestClock(t *testing.T) {
 					}
 				}
 			}
-			if err := Clock(t.Context(), m, parse(t, test.text), built); err != nil {
+			var told []string
+			tell := func(line string) { told = append(told, line) }
+			if err := Clock(t.Context(), m, parse(t, test.text), built, tell); err != nil {
 				t.Fatal(err)
+			}
+			if waited := test.waits > 0; len(told) > 1 || waited != (len(told) == 1) {
+				t.Errorf("told %q", told)
 			}
 			if system.slept != test.waits || !system.now.Equal(test.ends) {
 				t.Errorf("waited %v, the clock is %v", system.slept, system.now)

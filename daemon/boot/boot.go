@@ -91,7 +91,7 @@ type Boot struct {
 // Run boots the machine and stays until ctx ends. A boot that fails stays too:
 // it has told the console why, and goes on answering `skerry status`.
 func (b *Boot) Run(ctx context.Context) error {
-	b.sequence = phase.NewSequence(b.Log,
+	b.sequence = phase.NewSequence(b.Log, b.tell,
 		phase.Phase{Name: "early", Run: b.early},
 		phase.Phase{Name: "network", Run: b.network},
 		phase.Phase{Name: "clock", Run: b.clock},

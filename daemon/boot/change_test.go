@@ -105,7 +105,7 @@ func boot(t *testing.T, userData string) *up {
 func (u *up) phases(t *testing.T) {
 	t.Helper()
 	u.started = nil
-	u.sequence = phase.NewSequence(u.Log,
+	u.sequence = phase.NewSequence(u.Log, u.tell,
 		phase.Phase{Name: "early", Run: u.early},
 		phase.Phase{Name: "network", Run: u.network},
 		phase.Phase{Name: "role", Run: func(ctx context.Context) error {
@@ -355,9 +355,9 @@ func TestNotNow(t *testing.T) {
 		"role":  {func(context.Context) error { return errors.New("no clock") }, false, "phase role: no clock"},
 	} {
 		if name == "early" {
-			u.sequence = phase.NewSequence(u.Log, phase.Phase{Name: "role"}, phase.Phase{Name: clusterPhase})
+			u.sequence = phase.NewSequence(u.Log, u.tell, phase.Phase{Name: "role"}, phase.Phase{Name: clusterPhase})
 		} else {
-			u.sequence = phase.NewSequence(u.Log, phase.Phase{Name: "role", Run: test.run}, phase.Phase{Name: clusterPhase})
+			u.sequence = phase.NewSequence(u.Log, u.tell, phase.Phase{Name: "role", Run: test.run}, phase.Phase{Name: clusterPhase})
 			if err := u.sequence.Run(t.Context()); err == nil {
 				t.Fatal("the phase did not fail")
 			}

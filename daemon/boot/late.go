@@ -14,7 +14,7 @@ import (
 // clock waits for a clock that can be right, and begins with what was waiting
 // for the network and the time.
 func (b *Boot) clock(ctx context.Context) error {
-	if err := apply.Clock(ctx, b.Machine, b.current(), version.Built()); err != nil {
+	if err := apply.Clock(ctx, b.Machine, b.current(), version.Built(), b.tell); err != nil {
 		return err
 	}
 	b.startLate(ctx)

@@ -47,15 +47,17 @@ type Report struct {
 type Sequence struct {
 	phases []Phase
 	log    *slog.Logger
+	tell   func(string)
 	now    func() time.Time
 
 	mu      sync.Mutex
 	reports []Report
 }
 
-// NewSequence returns a sequence that has not run yet.
-func NewSequence(log *slog.Logger, phases ...Phase) *Sequence {
-	s := &Sequence{phases: phases, log: log, now: time.Now}
+// NewSequence returns a sequence that has not run yet. tell gets a line for the
+// status of the service as each phase begins; a phase that waits may say more.
+func NewSequence(log *slog.Logger, tell func(string), phases ...Phase) *Sequence {
+	s := &Sequence{phases: phases, log: log, tell: tell, now: time.Now}
 	for _, p := range phases {
 		s.reports = append(s.reports, Report{Name: p.Name, State: Pending})
 	}
@@ -69,6 +71,7 @@ func (s *Sequence) Run(ctx context.Context) error {
 		started := s.now()
 		s.update(i, func(r *Report) { r.State, r.Started = Running, started })
 		s.log.Info("phase " + p.Name + " started")
+		s.tell("boot phase " + p.Name)
 		err := p.Run(ctx)
 		took := s.now().Sub(started)
 		s.update(i, func(r *Report) {

@@ -14,14 +14,15 @@ import (
 
 func TestSequence(t *testing.T) {
 	boom := errors.New("no disk")
-	var ran []string
+	var ran, told []string
+	tell := func(line string) { told = append(told, line) }
 	step := func(name string, err error) Phase {
 		return Phase{Name: name, Run: func(context.Context) error {
 			ran = append(ran, name)
 			return err
 		}}
 	}
-	s := NewSequence(slog.New(slog.NewTextHandler(io.Discard, nil)),
+	s := NewSequence(slog.New(slog.NewTextHandler(io.Discard, nil)), tell,
 		step("early", nil), step("network", boom), step("role", nil))
 	clock := time.Unix(0, 0)
 	s.now = func() time.Time { clock = clock.Add(time.Second); return clock }
@@ -32,6 +33,9 @@ func TestSequence(t *testing.T) {
 	}
 	if got := strings.Join(ran, " "); got != "early network" {
 		t.Errorf("ran %q; a failed phase must stop the boot", got)
+	}
+	if got := strings.Join(told, ", "); got != "boot phase early, boot phase network" {
+		t.Errorf("told %q", got)
 	}
 	want := []State{Done, Failed, Pending}
 	for i, r := range s.Reports() {

@@ -5,8 +5,11 @@ package metadata
 import (
 	"encoding/base64"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -112,4 +115,27 @@ func (z *Azure) Reports() []string {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	return append([]string(nil), z.reports...)
+}
+
+// OVF is the file ovf-env.xml of the CD that Azure attaches to a new machine. Its lines of base64 are folded, as Azure's
+// are.
+func (z *Azure) OVF() []byte {
+	var keys, folded strings.Builder
+	for _, key := range z.Keys {
+		fmt.Fprintf(&keys, "<ns1:PublicKey><ns1:Path>/home/azureuser/.ssh/authorized_keys</ns1:Path><ns1:Value>%s</ns1:Value></ns1:PublicKey>\n", key)
+	}
+	for line := range slices.Chunk([]byte(base64.StdEncoding.EncodeToString([]byte(z.UserData))), 76) {
+		fmt.Fprintf(&folded, "%s\n", line)
+	}
+	return fmt.Appendf(nil, `<?xml version="1.0" encoding="utf-8"?>
+<ns0:Environment xmlns:ns0="http://schemas.dmtf.org/ovf/environment/1" xmlns:ns1="http://schemas.microsoft.com/windowsazure">
+<ns1:ProvisioningSection><ns1:Version>1.0</ns1:Version><ns1:LinuxProvisioningConfigurationSet>
+<ns1:ConfigurationSetType>LinuxProvisioningConfiguration</ns1:ConfigurationSetType>
+<ns1:UserName>azureuser</ns1:UserName><ns1:HostName>%s</ns1:HostName>
+<ns1:SSH><ns1:PublicKeys>
+%s</ns1:PublicKeys></ns1:SSH>
+<ns1:CustomData>%s</ns1:CustomData>
+</ns1:LinuxProvisioningConfigurationSet></ns1:ProvisioningSection>
+</ns0:Environment>
+`, z.Hostname, keys.String(), folded.String())
 }

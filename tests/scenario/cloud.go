@@ -32,6 +32,11 @@ const (
 	cloudHostname = "named-by-the-cloud"
 )
 
+var azureSMBIOS = []string{
+	"type=1,manufacturer=Microsoft Corporation,product=Virtual Machine,uuid=" + cloudUUID,
+	"type=3,asset=7783-7084-3265-9085-8269-3286-77",
+}
+
 // readyClouds are those that most machines are in: theirs go on to Ready.
 var readyClouds = []cloud{
 	{
@@ -55,9 +60,8 @@ var readyClouds = []cloud{
 		names: []string{"metadata.google.internal"},
 	},
 	{
-		name: "azure",
-		smbios: []string{"type=1,manufacturer=Microsoft Corporation,product=Virtual Machine,uuid=" + cloudUUID,
-			"type=3,asset=7783-7084-3265-9085-8269-3286-77"},
+		name:      "azure",
+		smbios:    azureSMBIOS,
 		server:    func(m metadata.Machine) http.Handler { return &metadata.Azure{Machine: m} },
 		addresses: []string{metadataAddress, "168.63.129.16"},
 	},

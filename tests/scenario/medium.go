@@ -78,6 +78,21 @@ var media = []medium{
 		},
 	},
 	{
+		name: "azure-cd", what: "the CD that Azure attaches to a new machine",
+		run: func(ctx context.Context, t *T) error {
+			azure := metadata.Azure{Machine: metadata.Machine{
+				Hostname: mediumHostname, Keys: []string{t.lab.AuthorizedKey()}, UserData: restingConfig,
+			}}
+			// Azure's has a label that changes with its releases.
+			disc, err := t.lab.Disc("azure", "rd_rdfe_stable", map[string][]byte{"ovf-env.xml": azure.OVF()})
+			if err != nil {
+				return err
+			}
+			return boots(ctx, t, vm.MachineConfig{Name: "machine", Discs: []string{disc}, SMBIOS: azureSMBIOS},
+				configured{source: "ovf", hostname: mediumHostname})
+		},
+	},
+	{
 		name: "cmdline", what: "the kernel command line: keys, and the URL of the rest, with its digest",
 		run: func(ctx context.Context, t *T) error {
 			const hostname = "named-by-user-data"
