@@ -22,7 +22,6 @@ const (
 	// the configuration doesn't say.
 	defaultSyncWait = 60 * time.Second
 	syncPoll        = 250 * time.Millisecond
-	waitsForSync    = "waiting until time servers have set the clock"
 	// hardwareClockFile has the time of the machine's first real-time clock, in
 	// seconds since 1970 (Documentation/ABI/testing/sysfs-class-rtc of Linux).
 	hardwareClockFile = "/sys/class/rtc/rtc0/since_epoch"
@@ -30,6 +29,9 @@ const (
 	// clock that has local time.
 	hardwareClockSlack = 24 * time.Hour
 )
+
+// waitsForSync is for the journal, the console and the status of the service.
+const waitsForSync = "waiting until time servers have set the clock"
 
 // Clock waits for a clock that can be right, as the configuration has it. built
 // is when the image was built: before that, no certificate of the cluster would

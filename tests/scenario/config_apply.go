@@ -151,13 +151,10 @@ var configApply = Scenario{
 				if err := m.PowerOn(ctx); err != nil {
 					return err
 				}
-				if err := m.WaitSSH(ctx); err != nil {
-					return err
-				}
 				if err := saysReady(ctx, m); err != nil {
 					return err
 				}
-				return vm.Wait(ctx, "the node to be what was applied", vm.ReadyTimeout, func(context.Context) error { return isAfter() })
+				return isAfter()
 			}},
 		)
 	},

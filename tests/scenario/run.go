@@ -46,11 +46,7 @@ func Run(ctx context.Context, opts Options, chosen []Scenario) []Result {
 			if s.OwnLab != ownLab || ctx.Err() != nil {
 				continue
 			}
-			result, again := r.run(ctx, s)
-			if again {
-				result, _ = r.run(ctx, s)
-			}
-			results = append(results, result)
+			results = append(results, r.run(ctx, s))
 		}
 	}
 	return results
@@ -63,8 +59,7 @@ type runner struct {
 	labs   int
 }
 
-// run runs a scenario. It is to be run again where it failed by a fault of the emulator.
-func (r *runner) run(ctx context.Context, s Scenario) (result Result, again bool) {
+func (r *runner) run(ctx context.Context, s Scenario) Result {
 	began := time.Now()
 	fmt.Fprintf(r.Out, "\n=== %s: %s\n", s.Name, s.Shows)
 	if s.OwnLab {
@@ -78,23 +73,17 @@ func (r *runner) run(ctx context.Context, s Scenario) (result Result, again bool
 		// Also when it failed otherwise: a panic on a console explains most of what can go wrong after it.
 		err = errors.Join(err, t.scanConsoles())
 	}
-	result = Result{Scenario: s, Took: time.Since(began), Err: err}
+	result := Result{Scenario: s, Took: time.Since(began), Err: err}
 	if err == nil {
 		fmt.Fprintf(r.Out, "--- passed: %s (%s)\n", s.Name, seconds(result.Took))
 		if s.OwnLab {
 			r.closeLab()
 		}
-		return result, false
+		return result
 	}
 	fmt.Fprintf(r.Out, "--- FAILED: %s (%s): %v\n", s.Name, seconds(result.Took), err)
-	if r.shared != nil && ctx.Err() == nil && !r.Keep {
-		if line, ok := r.shared.lab.EmulatorFault(); ok {
-			fmt.Fprintf(r.Out, "    that was the emulator, which ran code that had been replaced (%q)\n", line.Text)
-			again = true
-		}
-	}
 	r.failed(ctx, s, err)
-	return result, again
+	return result
 }
 
 // failed keeps the evidence and makes sure that the next scenario starts with fresh machines.

@@ -73,24 +73,3 @@ func isAllowed(text string, list []Allowance) bool {
 	}
 	return false
 }
-
-// staleCode is what a kernel says that runs into a breakpoint nobody has set any more. It writes one into its own code
-// while it patches that, and takes it away again. QEMU's translator, with a thread for each processor, can translate
-// the breakpoint at the very moment at which another processor removes it, and keeps it. No real processor does: they
-// fetch the code again when the kernel, after each step, interrupts them all.
-var staleCode = regexp.MustCompile(`\bOops: int3: `)
-
-// EmulatorFault returns the line by which the emulator, and not the machine, is to blame for a failure, if there is one.
-func (l *Lab) EmulatorFault() (Line, bool) {
-	if Accelerator() != tcg.name {
-		return Line{}, false
-	}
-	for _, m := range l.Machines() {
-		for _, console := range m.Consoles() {
-			if line, ok := console.Find(staleCode); ok {
-				return line, true
-			}
-		}
-	}
-	return Line{}, false
-}
