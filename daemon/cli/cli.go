@@ -8,7 +8,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,35 +17,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/version"
 )
-
-// Exit codes. They are part of the command line's contract.
-const (
-	ExitOK       = 0
-	ExitFailed   = 1 // the command could not do what it was asked to
-	ExitUsage    = 2 // the command line is wrong
-	ExitNotReady = 3 // `skerry status`: the node is not Ready
-	ExitBusy     = 4 // `skerry config apply`: another change or the boot is under way
-	ExitReverted = 5 // `skerry config apply --try`: it was not confirmed
-)
-
-const exitCodes = `Exit codes:
-  0  done
-  1  failed; the reason is on standard error
-  2  the command line is wrong
-  3  status: the node is not Ready
-  4  config apply: the boot or another change is under way; nothing was changed
-  5  config apply --try: it was not confirmed, and was taken back`
-
-// exitError carries the exit code of a command that failed.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
 
 // Run runs the command line args, with the program's name first, and returns
 // its exit code.
@@ -63,23 +36,10 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return ExitOK
+	if err != nil {
+		fmt.Fprintln(stderr, "skerry:", err)
 	}
-	fmt.Fprintln(stderr, "skerry:", err)
-	var exit *exitError
-	if errors.As(err, &exit) {
-		return exit.code
-	}
-	return ExitUsage
-}
-
-// failed marks err as the failure of a command that was called correctly.
-func failed(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{code: ExitFailed, err: err}
+	return command.ExitCode(err)
 }
 
 func rootCommand() *cobra.Command {
@@ -91,7 +51,7 @@ func rootCommand() *cobra.Command {
 The machine is described by one cloud-config. At boot systemd starts
 ` + "`skerry daemon`" + `, which reads it, applies it, and brings up Kubernetes.
 
-` + exitCodes,
+` + command.ExitCodes,
 		Version:       version.Skerry,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -14,6 +14,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/status"
 )
@@ -30,12 +31,12 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string // on standard error
 	}{
-		{[]string{"version"}, ExitOK, ""},
-		{[]string{"nonsense"}, ExitUsage, "unknown command"},
-		{[]string{"version", "--nonsense"}, ExitUsage, "unknown flag"},
-		{[]string{"version", "-o", "xml"}, ExitFailed, "none of text, json, yaml"},
-		{[]string{"status", "--socket", "/nonexistent/socket"}, ExitFailed, "is skerry.service running"},
-		{[]string{"config", "validate", "/nonexistent/file"}, ExitFailed, "/nonexistent/file"},
+		{[]string{"version"}, command.ExitOK, ""},
+		{[]string{"nonsense"}, command.ExitUsage, "unknown command"},
+		{[]string{"version", "--nonsense"}, command.ExitUsage, "unknown flag"},
+		{[]string{"version", "-o", "xml"}, command.ExitFailed, "none of text, json, yaml"},
+		{[]string{"status", "--socket", "/nonexistent/socket"}, command.ExitFailed, "is skerry.service running"},
+		{[]string{"config", "validate", "/nonexistent/file"}, command.ExitFailed, "/nonexistent/file"},
 	} {
 		code, _, stderr := run(tt.args...)
 		if code != tt.code || !strings.Contains(stderr, tt.says) {
@@ -58,7 +59,7 @@ func TestValidateByName(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, stdout, stderr := run("config", "validate", file)
-		valid := code == ExitOK && stdout == file+": valid\n"
+		valid := code == command.ExitOK && stdout == file+": valid\n"
 		if valid != (test.says == "") || !strings.Contains(stderr, test.says) {
 			t.Errorf("%s: exit code %d, %q, %q; want %q", name, code, stdout, stderr, test.says)
 		}
@@ -94,8 +95,8 @@ func TestStatus(t *testing.T) {
 	socket := serve(t, m)
 
 	code, text, _ := run("status", "--socket", socket)
-	if code != ExitNotReady {
-		t.Errorf("exit code %d for a node that is not Ready, want %d", code, ExitNotReady)
+	if code != command.ExitNotReady {
+		t.Errorf("exit code %d for a node that is not Ready, want %d", code, command.ExitNotReady)
 	}
 	for _, want := range []string{"server-1", "early", "failed", "2 problems", "user-data:3:1: skery: unknown key"} {
 		if !strings.Contains(text, want) {
@@ -114,7 +115,7 @@ func TestStatus(t *testing.T) {
 	}
 
 	m.Ready = true
-	if code, _, stderr := run("status", "--socket", serve(t, m)); code != ExitOK {
+	if code, _, stderr := run("status", "--socket", serve(t, m)); code != command.ExitOK {
 		t.Errorf("exit code %d (%s) for a Ready node", code, stderr)
 	}
 }

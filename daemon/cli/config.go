@@ -16,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/include"
 	"github.com/skerry-os/skerry/daemon/source"
@@ -38,7 +39,7 @@ func schemaCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := cmd.OutOrStdout().Write(configschema.Schema())
-			return failed(err)
+			return command.Failed(err)
 		},
 	}
 }
@@ -100,7 +101,7 @@ func (f *userDataFlags) instance() (userdata.Instance, error) {
 
 func validateCommand() *cobra.Command {
 	var (
-		out   output
+		out   command.Output
 		flags userDataFlags
 	)
 	cmd := &cobra.Command{
@@ -123,27 +124,27 @@ Exit code 0: the machine would accept every file; 1: it would not.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			instance, err := flags.instance()
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			all := configschema.Problems{} // an empty list, not null
 			for _, file := range files {
 				name, data, err := read(file, cmd.InOrStdin())
 				if err != nil {
-					return failed(err)
+					return command.Failed(err)
 				}
 				err = flags.validate(cmd, name, data, instance)
 				var problems configschema.Problems
 				if err != nil && !errors.As(err, &problems) {
-					return failed(err)
+					return command.Failed(err)
 				}
-				if err == nil && out.format == "text" {
+				if err == nil && out.Format == "text" {
 					fmt.Fprintln(cmd.OutOrStdout(), name+": valid")
 				}
 				all = append(all, problems...)
 			}
-			if out.format != "text" {
-				if err := out.print(cmd.OutOrStdout(), all, nil); err != nil {
-					return failed(err)
+			if out.Format != "text" {
+				if err := out.Print(cmd.OutOrStdout(), all, nil); err != nil {
+					return command.Failed(err)
 				}
 			} else {
 				for _, p := range all {
@@ -151,12 +152,12 @@ Exit code 0: the machine would accept every file; 1: it would not.`,
 				}
 			}
 			if len(all) > 0 {
-				return failed(fmt.Errorf("%d problem(s)", len(all)))
+				return command.Failed(fmt.Errorf("%d problem(s)", len(all)))
 			}
 			return nil
 		},
 	}
-	out.flag(cmd)
+	out.Flag(cmd)
 	flags.flags(cmd)
 	return cmd
 }

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/source"
 )
@@ -39,18 +40,18 @@ func TestValidate(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"valid", "#cloud-config\nhostname: a\n", nil, ExitOK, "user-data: valid\n", ""},
-		{"unknown key", "#cloud-config\nhostnme: a\n", nil, ExitFailed, "", `user-data:2:1: hostnme: unknown key (did you mean "hostname"?)`},
-		{"in a part", "#cloud-config-archive\n- |\n  #cloud-config\n- |\n  #cloud-config\n  hostnme: a\n", nil, ExitFailed, "", "user-data part 2:2:1: hostnme: unknown key"},
-		{"a script", "#!/bin/sh\n", nil, ExitFailed, "", "user-data:1:1: this is a script, and scripts are not allowed"},
-		{"a template", "## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostname }}\n", nil, ExitOK, "valid", ""},
-		{"a template with meta-data", "## template: jinja\n#cloud-config\nhostname: rack-{{ ds.meta_data.rack }}\n", []string{"--meta-data", meta}, ExitOK, "valid", ""},
-		{"a template without", "## template: jinja\n#cloud-config\nhostname: {{ ds.meta_data.rack }}\n", nil, ExitFailed, "", "user-data:3:1: the template can't be evaluated"},
-		{"an include", "#include\n" + server.URL + "/a\n", nil, ExitOK, "valid", "/a is included, and was not fetched (--fetch does)"},
-		{"an include, fetched", "#include\n" + server.URL + "/a\n", []string{"--fetch"}, ExitFailed, "", server.URL + "/a:2:1: hostnme: unknown key"},
-		{"json", "#cloud-config\nhostnme: a\n", []string{"-o", "json"}, ExitFailed, `"path": "hostnme"`, "1 problem(s)"},
-		{"json of none", "#cloud-config\n", []string{"-o", "json"}, ExitOK, "[]\n", ""},
-		{"yaml", "#cloud-config\nhostnme: a\n", []string{"-o", "yaml"}, ExitFailed, "path: hostnme\n", "1 problem(s)"},
+		{"valid", "#cloud-config\nhostname: a\n", nil, command.ExitOK, "user-data: valid\n", ""},
+		{"unknown key", "#cloud-config\nhostnme: a\n", nil, command.ExitFailed, "", `user-data:2:1: hostnme: unknown key (did you mean "hostname"?)`},
+		{"in a part", "#cloud-config-archive\n- |\n  #cloud-config\n- |\n  #cloud-config\n  hostnme: a\n", nil, command.ExitFailed, "", "user-data part 2:2:1: hostnme: unknown key"},
+		{"a script", "#!/bin/sh\n", nil, command.ExitFailed, "", "user-data:1:1: this is a script, and scripts are not allowed"},
+		{"a template", "## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostname }}\n", nil, command.ExitOK, "valid", ""},
+		{"a template with meta-data", "## template: jinja\n#cloud-config\nhostname: rack-{{ ds.meta_data.rack }}\n", []string{"--meta-data", meta}, command.ExitOK, "valid", ""},
+		{"a template without", "## template: jinja\n#cloud-config\nhostname: {{ ds.meta_data.rack }}\n", nil, command.ExitFailed, "", "user-data:3:1: the template can't be evaluated"},
+		{"an include", "#include\n" + server.URL + "/a\n", nil, command.ExitOK, "valid", "/a is included, and was not fetched (--fetch does)"},
+		{"an include, fetched", "#include\n" + server.URL + "/a\n", []string{"--fetch"}, command.ExitFailed, "", server.URL + "/a:2:1: hostnme: unknown key"},
+		{"json", "#cloud-config\nhostnme: a\n", []string{"-o", "json"}, command.ExitFailed, `"path": "hostnme"`, "1 problem(s)"},
+		{"json of none", "#cloud-config\n", []string{"-o", "json"}, command.ExitOK, "[]\n", ""},
+		{"yaml", "#cloud-config\nhostnme: a\n", []string{"-o", "yaml"}, command.ExitFailed, "path: hostnme\n", "1 problem(s)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := file(t, "user-data", test.text)
@@ -94,7 +95,7 @@ func TestShow(t *testing.T) {
 		{[]string{"-o", "yaml", "--origin"}, []string{"layer: user-data\n"}},
 	} {
 		code, stdout, stderr := run(append([]string{"config", "show", "--layers", layers}, test.args...)...)
-		if code != ExitOK || strings.Contains(stdout+stderr, "hunter2") {
+		if code != command.ExitOK || strings.Contains(stdout+stderr, "hunter2") {
 			t.Errorf("%v: exit code %d\n%s%s", test.args, code, stdout, stderr)
 		}
 		for _, want := range test.want {
@@ -103,7 +104,7 @@ func TestShow(t *testing.T) {
 			}
 		}
 	}
-	if code, _, stderr := run("config", "show", "--layers", "/nonexistent/layers"); code != ExitFailed || !strings.Contains(stderr, "skerry status") {
+	if code, _, stderr := run("config", "show", "--layers", "/nonexistent/layers"); code != command.ExitFailed || !strings.Contains(stderr, "skerry status") {
 		t.Errorf("without the file: %d, %s", code, stderr)
 	}
 }
@@ -114,7 +115,7 @@ func TestDiff(t *testing.T) {
 		"write_files: [{path: /etc/a, content: hunter22, permissions: '0600'}]\nskerry:\n  cluster:\n    token: hunter22\n    agent-token: {credential: skerry.agent}\n    tls-san: [x]\n    node-name: n\n")
 	code, stdout, stderr := run("config", "diff", "--layers", layers, path)
 	want := "~ hostname: a -> b\n~ write_files[0].content: ******** -> ********\n~ skerry.cluster.token: ******** -> ********\n+ skerry.cluster.agent-token.credential: skerry.agent\n+ skerry.cluster.node-name: n\n- skerry.cluster.agent-token.file: /etc/rancher/agent\n"
-	if code != ExitOK || stdout != want {
+	if code != command.ExitOK || stdout != want {
 		t.Errorf("exit code %d\ngot\n%s%s\nwant\n%s", code, stdout, stderr, want)
 	}
 	same := file(t, "user-data", "#cloud-config\nhostname: a\nwrite_files: [{path: /etc/a, content: hunter2, permissions: '0600'}]\nskerry: {cluster: {token: hunter2, agent-token: {file: /etc/rancher/agent}, tls-san: [x]}}\n")
@@ -139,7 +140,7 @@ func TestSchemaAndMigrate(t *testing.T) {
 	}
 	path := file(t, "config.yaml", "hostname: a\nk3os: {token: hunter2, wifi: []}\n")
 	code, stdout, stderr := run("config", "migrate", path)
-	if code != ExitOK || !strings.HasPrefix(stdout, "#cloud-config\nhostname: a\n") || !strings.Contains(stderr, "k3os.wifi: left out") {
+	if code != command.ExitOK || !strings.HasPrefix(stdout, "#cloud-config\nhostname: a\n") || !strings.Contains(stderr, "k3os.wifi: left out") {
 		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
 	}
 	if problems := configschema.Validate("result", []byte(stdout)); len(problems) > 0 {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/change"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/status"
 )
 
@@ -26,7 +27,7 @@ const shortestTry = 5 * time.Second
 
 // applyFlags are those of skerry config apply.
 type applyFlags struct {
-	out     output
+	out     command.Output
 	dryRun  bool
 	try     time.Duration
 	confirm bool
@@ -77,7 +78,7 @@ Exit codes:
 			return f.apply(cmd, files)
 		},
 	}
-	f.out.flag(cmd)
+	f.out.Flag(cmd)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would change, and change nothing")
 	cmd.Flags().DurationVar(&f.try, "try", 0, "take FILE back after this time, unless it is confirmed, for example 60s")
 	cmd.Flags().BoolVar(&f.confirm, "confirm", false, "keep the configuration that is on trial")
@@ -88,8 +89,8 @@ Exit codes:
 // check refuses what makes no sense together.
 func (f *applyFlags) check(files []string) error {
 	switch {
-	case f.out.format != "text" && f.out.format != "json" && f.out.format != "yaml":
-		return failed(fmt.Errorf("output format %q is none of text, json, yaml", f.out.format))
+	case f.out.Format != "text" && f.out.Format != "json" && f.out.Format != "yaml":
+		return command.Failed(fmt.Errorf("output format %q is none of text, json, yaml", f.out.Format))
 	case f.confirm && (len(files) > 0 || f.dryRun || f.try != 0):
 		return errors.New("--confirm keeps what is on trial, and takes nothing else")
 	case f.try != 0 && f.dryRun:
@@ -107,15 +108,15 @@ func (f *applyFlags) apply(cmd *cobra.Command, files []string) error {
 	if len(files) > 0 {
 		var err error
 		if request.Name, request.UserData, err = read(files[0], cmd.InOrStdin()); err != nil {
-			return failed(err)
+			return command.Failed(err)
 		}
 	}
 	result, err := change.Apply(cmd.Context(), f.socket, request)
 	if err != nil {
 		return f.failed(cmd, err)
 	}
-	if err := f.out.print(cmd.OutOrStdout(), result, func() string { return resultText(result) }); err != nil {
-		return failed(err)
+	if err := f.out.Print(cmd.OutOrStdout(), result, func() string { return resultText(result) }); err != nil {
+		return command.Failed(err)
 	}
 	for _, warning := range result.Warnings {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
@@ -145,10 +146,10 @@ func (f *applyFlags) await(ctx context.Context, cmd *cobra.Command, until time.T
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(cmd.ErrOrStderr(), "not confirmed: it will be taken back")
-		return &exitError{code: ExitReverted, err: ctx.Err()}
+		return command.Exit(command.ExitReverted, ctx.Err())
 	case err := <-pressed:
 		if err != nil {
-			return failed(fmt.Errorf("wait for Enter: %w", err))
+			return command.Failed(fmt.Errorf("wait for Enter: %w", err))
 		}
 		if err := change.Confirm(ctx, f.socket); err != nil {
 			return f.failed(cmd, err)
@@ -156,7 +157,7 @@ func (f *applyFlags) await(ctx context.Context, cmd *cobra.Command, until time.T
 		fmt.Fprintln(cmd.ErrOrStderr(), "confirmed: the configuration stays")
 		return nil
 	case <-timer.C:
-		return &exitError{code: ExitReverted, err: errors.New("not confirmed here: unless it was in another session, it is taken back")}
+		return command.Exit(command.ExitReverted, errors.New("not confirmed here: unless it was in another session, it is taken back"))
 	}
 }
 
@@ -164,11 +165,11 @@ func (f *applyFlags) await(ctx context.Context, cmd *cobra.Command, until time.T
 func (f *applyFlags) failed(cmd *cobra.Command, err error) error {
 	var failure *change.Failure
 	if !errors.As(err, &failure) {
-		return failed(err)
+		return command.Failed(err)
 	}
-	if f.out.format != "text" {
-		if err := f.out.print(cmd.OutOrStdout(), failure, nil); err != nil {
-			return failed(err)
+	if f.out.Format != "text" {
+		if err := f.out.Print(cmd.OutOrStdout(), failure, nil); err != nil {
+			return command.Failed(err)
 		}
 	} else {
 		for _, p := range failure.Problems {
@@ -176,9 +177,9 @@ func (f *applyFlags) failed(cmd *cobra.Command, err error) error {
 		}
 	}
 	if failure.Busy {
-		return &exitError{code: ExitBusy, err: failure}
+		return command.Exit(command.ExitBusy, failure)
 	}
-	return failed(failure)
+	return command.Failed(failure)
 }
 
 func isTerminal(in io.Reader) bool {

@@ -5,7 +5,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/change"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/status"
 )
 
@@ -86,7 +86,7 @@ func TestApplyText(t *testing.T) {
 	d := &daemon{result: applied}
 	path := file(t, "server.yaml", "#cloud-config\nhostname: b\n")
 	code, stdout, stderr := run("config", "apply", path, "--socket", d.serve(t))
-	if code != ExitOK || stdout != appliedText || stderr != "warning: mind the gap\n" {
+	if code != command.ExitOK || stdout != appliedText || stderr != "warning: mind the gap\n" {
 		t.Errorf("exit code %d, %q\n%s\nwant\n%s", code, stderr, stdout, appliedText)
 	}
 	if len(d.asked) != 1 || d.asked[0].Name != path || string(d.asked[0].UserData) != "#cloud-config\nhostname: b\n" {
@@ -105,23 +105,23 @@ func TestApplyForms(t *testing.T) {
 		stdout, stderr string
 		asked          int
 	}{
-		{"what is on disk", nil, daemon{}, ExitOK, "the machine is what its configuration says\n", "", 1},
-		{"dry run", []string{"--dry-run", path}, daemon{result: applied}, ExitOK, "would be restarted: skerry-node.service", "", 1},
-		{"dry run of nothing", []string{"--dry-run"}, daemon{}, ExitOK, "nothing would change\n", "", 1},
-		{"yaml", []string{"-o", "yaml"}, daemon{result: applied}, ExitOK, "- path: hostname\n", "", 1},
+		{"what is on disk", nil, daemon{}, command.ExitOK, "the machine is what its configuration says\n", "", 1},
+		{"dry run", []string{"--dry-run", path}, daemon{result: applied}, command.ExitOK, "would be restarted: skerry-node.service", "", 1},
+		{"dry run of nothing", []string{"--dry-run"}, daemon{}, command.ExitOK, "nothing would change\n", "", 1},
+		{"yaml", []string{"-o", "yaml"}, daemon{result: applied}, command.ExitOK, "- path: hostname\n", "", 1},
 		{"not valid", []string{path}, daemon{err: &change.Failure{Message: "1 problem(s); nothing was changed", Problems: problems}},
-			ExitFailed, "", "server.yaml:2:1: hostnme: unknown key\nskerry: 1 problem(s); nothing was changed\n", 1},
-		{"not valid, json", []string{"-o", "json"}, daemon{err: &change.Failure{Message: "m", Problems: problems}}, ExitFailed, `"path": "hostnme"`, "skerry: m\n", 1},
-		{"busy", nil, daemon{err: &change.Failure{Message: "another one", Busy: true}}, ExitBusy, "", "skerry: another one\n", 1},
-		{"on trial", []string{"--try", "60s", path}, daemon{result: applied}, ExitOK, "KEY", "run skerry config apply --confirm in another session", 1},
-		{"confirm", []string{"--confirm"}, daemon{}, ExitOK, "", "confirmed: the configuration stays\n", 0},
-		{"nothing to confirm", []string{"--confirm"}, daemon{err: &change.Failure{Message: "no trial"}}, ExitFailed, "", "skerry: no trial\n", 0},
-		{"no such file", []string{"/nonexistent"}, daemon{}, ExitFailed, "", "/nonexistent", 0},
-		{"try what is on disk", []string{"--try", "60s"}, daemon{}, ExitUsage, "", "--try needs a FILE", 0},
-		{"try too short", []string{"--try", "1s", path}, daemon{}, ExitUsage, "", "too short", 0},
-		{"try and dry run", []string{"--try", "60s", "--dry-run", path}, daemon{}, ExitUsage, "", "give one", 0},
-		{"confirm a file", []string{"--confirm", path}, daemon{}, ExitUsage, "", "takes nothing else", 0},
-		{"no such format", []string{"-o", "xml"}, daemon{}, ExitFailed, "", "none of text, json, yaml", 0},
+			command.ExitFailed, "", "server.yaml:2:1: hostnme: unknown key\nskerry: 1 problem(s); nothing was changed\n", 1},
+		{"not valid, json", []string{"-o", "json"}, daemon{err: &change.Failure{Message: "m", Problems: problems}}, command.ExitFailed, `"path": "hostnme"`, "skerry: m\n", 1},
+		{"busy", nil, daemon{err: &change.Failure{Message: "another one", Busy: true}}, command.ExitBusy, "", "skerry: another one\n", 1},
+		{"on trial", []string{"--try", "60s", path}, daemon{result: applied}, command.ExitOK, "KEY", "run skerry config apply --confirm in another session", 1},
+		{"confirm", []string{"--confirm"}, daemon{}, command.ExitOK, "", "confirmed: the configuration stays\n", 0},
+		{"nothing to confirm", []string{"--confirm"}, daemon{err: &change.Failure{Message: "no trial"}}, command.ExitFailed, "", "skerry: no trial\n", 0},
+		{"no such file", []string{"/nonexistent"}, daemon{}, command.ExitFailed, "", "/nonexistent", 0},
+		{"try what is on disk", []string{"--try", "60s"}, daemon{}, command.ExitUsage, "", "--try needs a FILE", 0},
+		{"try too short", []string{"--try", "1s", path}, daemon{}, command.ExitUsage, "", "too short", 0},
+		{"try and dry run", []string{"--try", "60s", "--dry-run", path}, daemon{}, command.ExitUsage, "", "give one", 0},
+		{"confirm a file", []string{"--confirm", path}, daemon{}, command.ExitUsage, "", "takes nothing else", 0},
+		{"no such format", []string{"-o", "xml"}, daemon{}, command.ExitFailed, "", "none of text, json, yaml", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := test.daemon
@@ -131,7 +131,7 @@ func TestApplyForms(t *testing.T) {
 			}
 		})
 	}
-	if code, _, stderr := run("config", "apply", "--socket", "/nonexistent/socket"); code != ExitFailed || !strings.Contains(stderr, "is skerry.service running") {
+	if code, _, stderr := run("config", "apply", "--socket", "/nonexistent/socket"); code != command.ExitFailed || !strings.Contains(stderr, "is skerry.service running") {
 		t.Errorf("without a daemon: %d, %s", code, stderr)
 	}
 }
@@ -165,8 +165,7 @@ func TestAwait(t *testing.T) {
 	defer writer.Close()
 	cmd.SetIn(reader)
 	err := f.await(t.Context(), cmd, time.Now())
-	var exit *exitError
-	if !errors.As(err, &exit) || exit.code != ExitReverted || d.confirmed != 1 {
+	if command.ExitCode(err) != command.ExitReverted || d.confirmed != 1 {
 		t.Errorf("nobody pressed anything: %v, confirmed %d times", err, d.confirmed)
 	}
 }

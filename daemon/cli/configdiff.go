@@ -9,12 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 )
 
 func diffCommand() *cobra.Command {
 	var (
-		out   output
+		out   command.Output
 		flags userDataFlags
 		from  string
 	)
@@ -32,24 +33,24 @@ Each line begins with + for what is new, - for what is gone, ~ for what changes.
 		RunE: func(cmd *cobra.Command, files []string) error {
 			layers, err := running(from)
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			before, err := effective(layers)
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			after, err := flags.replaced(cmd, files[0], layers)
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			changes := before.Changes(after)
 			if changes == nil {
 				changes = []configschema.Change{} // an empty list, not null
 			}
-			return failed(out.print(cmd.OutOrStdout(), changes, func() string { return changesText(changes) }))
+			return command.Failed(out.Print(cmd.OutOrStdout(), changes, func() string { return changesText(changes) }))
 		},
 	}
-	out.flag(cmd)
+	out.Flag(cmd)
 	flags.flags(cmd)
 	cmd.Flags().StringVar(&from, "layers", config.RunningFile, "file that the daemon has written")
 	return cmd

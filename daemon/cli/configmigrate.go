@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/k3os"
 )
 
@@ -22,17 +23,17 @@ result is valid: ` + "`skerry config validate`" + ` accepts it.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			name, data, err := read(files[0], cmd.InOrStdin())
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			config, notes, err := k3os.Migrate(name, data)
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			for _, note := range notes {
 				fmt.Fprintln(cmd.ErrOrStderr(), note)
 			}
 			_, err = cmd.OutOrStdout().Write(config)
-			return failed(err)
+			return command.Failed(err)
 		},
 	}
 }

@@ -11,12 +11,13 @@ import (
 	"gopkg.in/yaml.v3"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 )
 
 func showCommand() *cobra.Command {
 	var (
-		out    output
+		out    command.Output
 		origin bool
 		from   string
 	)
@@ -32,25 +33,25 @@ never shown, nor is the content of a file that not everybody may read.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			layers, err := running(from)
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			effective, err := effective(layers)
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			if origin {
-				return failed(out.print(cmd.OutOrStdout(), effective.Settings, func() string { return originText(effective.Settings) }))
+				return command.Failed(out.Print(cmd.OutOrStdout(), effective.Settings, func() string { return originText(effective.Settings) }))
 			}
 			var tree any = effective.Tree
-			if out.format == "json" {
+			if out.Format == "json" {
 				if err := effective.Tree.Decode(&tree); err != nil {
-					return failed(err)
+					return command.Failed(err)
 				}
 			}
-			return failed(out.print(cmd.OutOrStdout(), tree, func() string { return treeText(effective.Tree) }))
+			return command.Failed(out.Print(cmd.OutOrStdout(), tree, func() string { return treeText(effective.Tree) }))
 		},
 	}
-	out.flag(cmd)
+	out.Flag(cmd)
 	cmd.Flags().BoolVar(&origin, "origin", false, "show each value with the layer and line it is from")
 	cmd.Flags().StringVar(&from, "layers", config.RunningFile, "file that the daemon has written")
 	return cmd

@@ -12,6 +12,7 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/boot"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/notify"
@@ -32,11 +33,11 @@ systemd.`,
 			log := slog.New(newLineHandler(cmd.OutOrStdout()))
 			notifier, err := notify.Take()
 			if err != nil {
-				return failed(err)
+				return command.Failed(err)
 			}
 			units, err := dbus.NewSystemConnectionContext(cmd.Context())
 			if err != nil {
-				return failed(fmt.Errorf("connect to systemd: %w", err))
+				return command.Failed(fmt.Errorf("connect to systemd: %w", err))
 			}
 			defer units.Close()
 			b := &boot.Boot{
@@ -51,7 +52,7 @@ systemd.`,
 				ConfigFile:   config.RunningFile,
 				Log:          log,
 			}
-			return failed(b.Run(cmd.Context()))
+			return command.Failed(b.Run(cmd.Context()))
 		},
 	}
 }

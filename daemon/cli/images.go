@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/images"
 )
 
@@ -35,11 +36,11 @@ whose images are still complete, is left alone. systemd runs this at each boot.`
 			importer.Log = slog.New(newLineHandler(cmd.OutOrStdout()))
 			store, err := images.Dial(cmd.Context(), address, snapshotter)
 			if err != nil {
-				return failed(fmt.Errorf("connect to containerd: %w", err))
+				return command.Failed(fmt.Errorf("connect to containerd: %w", err))
 			}
 			defer store.Close()
 			importer.Store = store
-			return failed(importer.Run(cmd.Context()))
+			return command.Failed(importer.Run(cmd.Context()))
 		},
 	}
 	flags := cmd.Flags()

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skerry-os/skerry/daemon/command"
 )
 
 // kubeBinary holds what links Kubernetes.
@@ -24,13 +26,14 @@ func kubeCommands() []*cobra.Command {
 			RunE: func(_ *cobra.Command, args []string) error {
 				argv := append([]string{"skerry-kube", use}, args...)
 				err := syscall.Exec(kubeBinary, argv, os.Environ())
-				return failed(fmt.Errorf("execute %s: %w", kubeBinary, err))
+				return command.Failed(fmt.Errorf("execute %s: %w", kubeBinary, err))
 			},
 		}
 	}
 	return []*cobra.Command{
 		command("control", "Run the control plane: datastore, kube-apiserver, controllers, supervisor"),
 		command("node", "Run the node: registration, tunnel, kubelet, kube-proxy, pod network"),
+		command("token", "Make, list and delete tokens with which agents join, and that expire"),
 		command("kubectl", "Run kubectl, on a server with the admin kubeconfig"),
 	}
 }

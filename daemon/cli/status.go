@@ -11,12 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/status"
 )
 
 func statusCommand() *cobra.Command {
 	var (
-		out    output
+		out    command.Output
 		socket string
 		wait   time.Duration
 	)
@@ -26,7 +27,7 @@ func statusCommand() *cobra.Command {
 		Long: `Show how the boot went, phase by phase, the units Skerry runs, and whether the
 node is Ready in its cluster.
 
-` + exitCodes,
+` + command.ExitCodes,
 		Example: `  skerry status
   skerry status --wait 5m     # return when the node is Ready
   skerry status -o json`,
@@ -38,25 +39,25 @@ node is Ready in its cluster.
 				if (err != nil || !m.Ready) && time.Now().Before(deadline) {
 					select {
 					case <-cmd.Context().Done():
-						return failed(cmd.Context().Err())
+						return command.Failed(cmd.Context().Err())
 					case <-time.After(time.Second):
 					}
 					continue
 				}
 				if err != nil {
-					return failed(fmt.Errorf("%w; is skerry.service running, and are you root?", err))
+					return command.Failed(fmt.Errorf("%w; is skerry.service running, and are you root?", err))
 				}
-				if err := out.print(cmd.OutOrStdout(), m, func() string { return statusText(m) }); err != nil {
-					return failed(err)
+				if err := out.Print(cmd.OutOrStdout(), m, func() string { return statusText(m) }); err != nil {
+					return command.Failed(err)
 				}
 				if !m.Ready {
-					return &exitError{code: ExitNotReady, err: errors.New("the node is not Ready")}
+					return command.Exit(command.ExitNotReady, errors.New("the node is not Ready"))
 				}
 				return nil
 			}
 		},
 	}
-	out.flag(cmd)
+	out.Flag(cmd)
 	cmd.Flags().StringVar(&socket, "socket", status.Socket, "ask the daemon on this socket")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "wait this long for the node to be Ready, for example 5m")
 	return cmd

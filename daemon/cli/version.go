@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/version"
 )
 
@@ -19,18 +20,18 @@ type versions struct {
 }
 
 func versionCommand() *cobra.Command {
-	var out output
+	var out command.Output
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the versions of Skerry and of its Kubernetes",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versions{Skerry: version.Skerry, Kubernetes: version.Kubernetes, Go: runtime.Version()}
-			return failed(out.print(cmd.OutOrStdout(), v, func() string {
+			return command.Failed(out.Print(cmd.OutOrStdout(), v, func() string {
 				return fmt.Sprintf("skerry %s\nkubernetes %s\n%s\n", v.Skerry, v.Kubernetes, v.Go)
 			}))
 		},
 	}
-	out.flag(cmd)
+	out.Flag(cmd)
 	return cmd
 }

@@ -162,7 +162,7 @@ func Run(ctx context.Context, opts Options) error {
 			return err
 		}
 		opts.Log.Info("kube-apiserver serves", "took", time.Since(started).Round(time.Millisecond))
-		sup.SetAPIServer(apiserver.handler(), client)
+		sup.SetAPIServer(apiserver.handler(), client, newBootstrapTokens(ctx, client))
 		if err := waitCheck(ctx, client, readyCheck); err != nil {
 			return err
 		}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes/fake"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -83,6 +85,14 @@ func (s *server) start() {
 	})
 }
 
-func (s *server) ready() { s.sup.SetAPIServer(http.NotFoundHandler(), s.client) }
+// bootstrapToken is one that the cluster has.
+const bootstrapToken = "abcdef.0123456789abcdef"
+
+func (s *server) ready() {
+	s.sup.SetAPIServer(http.NotFoundHandler(), s.client, authenticator.TokenFunc(
+		func(_ context.Context, bearer string) (*authenticator.Response, bool, error) {
+			return &authenticator.Response{User: &user.DefaultInfo{Groups: []string{"system:bootstrappers"}}}, bearer == bootstrapToken, nil
+		}))
+}
 
 func (s *server) url() string { return "https://" + s.addr }

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
+
+	"github.com/skerry-os/skerry/daemon/command"
 )
 
 // adminKubeconfig is what kubectl uses on a server when nothing else is set.
@@ -35,17 +37,18 @@ func run(args []string) int {
 	}
 	root := &cobra.Command{
 		Use:           "skerry-kube",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "skerry"}, // it is how people call it
 		Short:         "The Kubernetes half of skerry; use `skerry control`, `skerry node` or `kubectl`",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(controlCommand(), nodeCommand())
+	root.AddCommand(controlCommand(), nodeCommand(), tokenCommand())
 	root.SetArgs(args[1:])
-	if err := root.Execute(); err != nil {
+	err := root.Execute()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "skerry:", err)
-		return 1
 	}
-	return 0
+	return command.ExitCode(err)
 }
 
 func runKubectl(args []string) int {

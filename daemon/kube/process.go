@@ -17,6 +17,7 @@ import (
 	"k8s.io/component-base/version"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/control"
 	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/node"
@@ -130,25 +131,29 @@ func controlCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			if err := p.start(ctx); err != nil {
-				return err
-			}
-			return control.Run(ctx, control.Options{
-				Cluster:          p.cluster,
-				NodeName:         p.nodeName,
-				NodeIP:           p.nodeIP,
-				Manifests:        shippedManifests,
-				NodePasswordFile: identity.PasswordFile,
-				Ready: func() {
-					p.status("serving the Kubernetes API")
-					p.ready()
-				},
-				Log: p.log,
-			})
+			return command.Failed(p.control(ctx))
 		},
 	}
 	p.flags(cmd)
 	return cmd
+}
+
+func (p *process) control(ctx context.Context) error {
+	if err := p.start(ctx); err != nil {
+		return err
+	}
+	return control.Run(ctx, control.Options{
+		Cluster:          p.cluster,
+		NodeName:         p.nodeName,
+		NodeIP:           p.nodeIP,
+		Manifests:        shippedManifests,
+		NodePasswordFile: identity.PasswordFile,
+		Ready: func() {
+			p.status("serving the Kubernetes API")
+			p.ready()
+		},
+		Log: p.log,
+	})
 }
 
 func nodeCommand() *cobra.Command {
@@ -160,26 +165,29 @@ func nodeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The kubelet handles SIGINT and SIGTERM itself once it runs; until
 			// then they end the process, which has nothing to save.
-			ctx := cmd.Context()
-			if err := p.start(ctx); err != nil {
-				return err
-			}
-			password, err := identity.NodePassword(identity.PasswordFile)
-			if err != nil {
-				return err
-			}
-			return node.Run(ctx, node.Options{
-				Cluster:      p.cluster,
-				Server:       p.cluster.Server == "",
-				NodeName:     p.nodeName,
-				NodeIP:       p.nodeIP,
-				NodePassword: password,
-				Status:       p.status,
-				Ready:        p.ready,
-				Log:          p.log,
-			})
+			return command.Failed(p.node(cmd.Context()))
 		},
 	}
 	p.flags(cmd)
 	return cmd
+}
+
+func (p *process) node(ctx context.Context) error {
+	if err := p.start(ctx); err != nil {
+		return err
+	}
+	password, err := identity.NodePassword(identity.PasswordFile)
+	if err != nil {
+		return err
+	}
+	return node.Run(ctx, node.Options{
+		Cluster:      p.cluster,
+		Server:       p.cluster.Server == "",
+		NodeName:     p.nodeName,
+		NodeIP:       p.nodeIP,
+		NodePassword: password,
+		Status:       p.status,
+		Ready:        p.ready,
+		Log:          p.log,
+	})
 }

@@ -117,7 +117,7 @@ func (s *testServer) agent(t *testing.T, name string) {
 func TestConnectThroughTunnel(t *testing.T) {
 	echo(t, "127.0.0.1:10010")
 	s := newTestServer(t)
-	s.SetAPIServer(http.NotFoundHandler(), s.client)
+	s.SetAPIServer(http.NotFoundHandler(), s.client, bootstrapTokens)
 	addNode(t, s, "agent-1", "192.0.2.7")
 	apiserver := s.fileCert(t, "client-kube-apiserver")
 	waitFor(t, "the node's address", func() bool {
@@ -203,7 +203,7 @@ func TestFallThrough(t *testing.T) {
 		defer conn.Close()
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
 		_, _ = io.Copy(conn, buffered)
-	}), s.client)
+	}), s.client, bootstrapTokens)
 	admin := s.fileCert(t, "client-admin")
 
 	for _, http2 := range []bool{true, false} {

@@ -47,7 +47,7 @@ func writes(s *testServer) []string {
 
 func TestNodeHeaders(t *testing.T) {
 	s := newTestServer(t)
-	s.SetAPIServer(http.NotFoundHandler(), s.client)
+	s.SetAPIServer(http.NotFoundHandler(), s.client, bootstrapTokens)
 	addNode(t, s, "agent-1")
 	node := func(name string) credential { return s.nodeCert(t, name) }
 	register := s.do(t, agentUser, "POST", api.PathClientKubelet, map[string]string{api.HeaderNodeName: "agent-1", api.HeaderNodePassword: "pw-1"}, s.csr)
@@ -138,7 +138,7 @@ func TestPasswordThatCannotBeStored(t *testing.T) {
 	s.client.PrependReactor("create", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return down.Load(), nil, errors.New("webhook is down")
 	})
-	s.SetAPIServer(http.NotFoundHandler(), s.client)
+	s.SetAPIServer(http.NotFoundHandler(), s.client, bootstrapTokens)
 	header := map[string]string{api.HeaderNodeName: "agent-1", api.HeaderNodePassword: "pw-1"}
 	if resp := s.do(t, agentUser, "POST", api.PathClientKubelet, header, s.csr); resp.StatusCode != 200 {
 		t.Fatalf("%d %s", resp.StatusCode, resp.body)
@@ -160,7 +160,7 @@ func TestPasswordThatCannotBeRead(t *testing.T) {
 	s.client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("datastore is slow")
 	})
-	s.SetAPIServer(http.NotFoundHandler(), s.client)
+	s.SetAPIServer(http.NotFoundHandler(), s.client, bootstrapTokens)
 	header := map[string]string{api.HeaderNodeName: "agent-1", api.HeaderNodePassword: "pw-1"}
 	resp := s.do(t, agentUser, "POST", api.PathClientKubelet, header, s.csr)
 	if resp.StatusCode != 503 || strings.Contains(resp.body, "datastore") {
@@ -181,7 +181,7 @@ func TestAPIServers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.SetAPIServer(http.NotFoundHandler(), s.client)
+	s.SetAPIServer(http.NotFoundHandler(), s.client, bootstrapTokens)
 	if got := s.do(t, agentUser, "GET", api.PathAPIServers, nil, nil).body; got != "[]" {
 		t.Errorf("without endpoints: %s", got)
 	}

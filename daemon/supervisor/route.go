@@ -100,7 +100,10 @@ func (s *Server) admit(r *http.Request, route route) (*caller, error) {
 	if len(route.groups) == 0 {
 		return nil, nil //nolint:nilnil // anybody
 	}
-	who := s.identify(r)
+	who, err := s.identify(r)
+	if err != nil {
+		return nil, err
+	}
 	if who == nil {
 		return nil, errUnauthorized
 	}

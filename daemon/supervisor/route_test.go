@@ -21,7 +21,7 @@ func TestEndpoints(t *testing.T) {
 	s.SetAPIServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = io.WriteString(w, "kube-apiserver "+r.URL.Path)
-	}), s.client)
+	}), s.client, bootstrapTokens)
 	addNode(t, s, "agent-1")
 
 	proxy, err := s.bundle.SignKubeProxy(s.csr)
@@ -29,6 +29,10 @@ func TestEndpoints(t *testing.T) {
 		"nobody":         nobody,
 		"wrong password": {user: "node", password: serverSecret},
 		"agent":          agentUser,
+		"bootstrap":      {bearer: agentBootstrap},
+		"foreign token":  {bearer: foreignBootstrap},
+		"expired token":  {bearer: "gone00.0123456789abcdef"},
+		"unread token":   {bearer: unreadable},
 		"server":         {user: "server", password: serverSecret},
 		"node":           s.nodeCert(t, "agent-1"),
 		"kube-proxy":     s.credential(t, proxy, err),
@@ -45,10 +49,12 @@ func TestEndpoints(t *testing.T) {
 	}
 	onlyAgents := map[string]int{
 		"nobody": 401, "wrong password": 401, "agent": 200, "server": 403, "node": 200,
+		"bootstrap": 200, "foreign token": 403, "expired token": 401, "unread token": 503,
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
 	}
 	onlyNodes := map[string]int{
 		"nobody": 401, "wrong password": 401, "agent": 403, "server": 403, "node": 400, // no websocket
+		"bootstrap": 403, "foreign token": 403, "expired token": 401, "unread token": 503,
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
 	}
 	for _, tc := range []struct {

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/client-go/kubernetes"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -63,6 +64,7 @@ type Server struct {
 type apiserver struct {
 	handler   http.Handler
 	client    kubernetes.Interface
+	bootstrap authenticator.Token
 	passwords *nodepassword.Store
 }
 
@@ -95,9 +97,10 @@ func New(config Config) (*Server, error) {
 }
 
 // SetAPIServer says that kube-apiserver answers: requests that aren't the
-// supervisor's go to handler from now on. It is called once.
-func (s *Server) SetAPIServer(handler http.Handler, client kubernetes.Interface) {
-	s.apiserver.Store(&apiserver{handler: handler, client: client, passwords: nodepassword.NewStore(client)})
+// supervisor's go to handler from now on. bootstrap knows the cluster's bootstrap
+// tokens. It is called once.
+func (s *Server) SetAPIServer(handler http.Handler, client kubernetes.Interface, bootstrap authenticator.Token) {
+	s.apiserver.Store(&apiserver{handler: handler, client: client, bootstrap: bootstrap, passwords: nodepassword.NewStore(client)})
 	close(s.ready)
 }
 

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes/fake"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -115,9 +117,32 @@ func newTestServer(t *testing.T) *testServer {
 	return s
 }
 
+// bootstrapTokens has one token of agents, and one of others, and fails for a third.
+var bootstrapTokens = authenticator.TokenFunc(func(_ context.Context, bearer string) (*authenticator.Response, bool, error) {
+	info := &user.DefaultInfo{Name: "system:bootstrap:abcdef"}
+	switch bearer {
+	case agentBootstrap:
+		info.Groups = []string{"system:bootstrappers", "system:bootstrappers:k3s:default-node-token"}
+	case foreignBootstrap:
+		info.Groups = []string{"system:authenticated"}
+	case unreadable:
+		return nil, false, errors.New("not read yet")
+	default:
+		return nil, false, nil
+	}
+	return &authenticator.Response{User: info}, true, nil
+})
+
+const (
+	agentBootstrap   = "abcdef.0123456789abcdef"
+	foreignBootstrap = "foreig.0123456789abcdef"
+	unreadable       = "unread.0123456789abcdef"
+)
+
 // credential is how a caller of the tests shows who it is.
 type credential struct {
 	user, password string
+	bearer         string
 	cert           *tls.Certificate
 }
 
@@ -177,6 +202,9 @@ func (s *testServer) do(t *testing.T, who credential, method, path string, heade
 	}
 	if who.user != "" {
 		req.SetBasicAuth(who.user, who.password)
+	}
+	if who.bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+who.bearer)
 	}
 	for key, value := range header {
 		req.Header.Set(key, value)

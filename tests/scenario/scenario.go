@@ -61,6 +61,7 @@ var All = slices.Concat([]Scenario{
 	netNoDHCP,
 	nicRenamed,
 	threeAgents,
+	bootstrapToken,
 	agentReboots,
 	serverPowerCuts,
 })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package command
 
 import (
 	"encoding/json"
@@ -11,18 +11,19 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// output is the -o flag of every command that prints state.
-type output struct{ format string }
+// Output is the -o flag of every command that prints state.
+type Output struct{ Format string }
 
-func (o *output) flag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "format of the output: text, json or yaml")
+// Flag adds it to a command.
+func (o *Output) Flag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.Format, "output", "o", "text", "format of the output: text, json or yaml")
 	// The flag exists, so registering its completion can't fail.
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// print writes v in the format asked for, or what text returns.
-func (o *output) print(w io.Writer, v any, text func() string) error {
-	switch o.format {
+// Print writes v in the format asked for, or what text returns.
+func (o *Output) Print(w io.Writer, v any, text func() string) error {
+	switch o.Format {
 	case "text":
 		_, err := io.WriteString(w, text())
 		return err
@@ -33,6 +34,6 @@ func (o *output) print(w io.Writer, v any, text func() string) error {
 	case "yaml":
 		return yaml.NewEncoder(w).Encode(v)
 	default:
-		return fmt.Errorf("output format %q is none of text, json, yaml", o.format)
+		return fmt.Errorf("output format %q is none of text, json, yaml", o.Format)
 	}
 }
