@@ -7,11 +7,14 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
 	"github.com/skerry-os/skerry/daemon/command"
@@ -117,5 +120,30 @@ func TestStatus(t *testing.T) {
 	m.Ready = true
 	if code, _, stderr := run("status", "--socket", serve(t, m)); code != command.ExitOK {
 		t.Errorf("exit code %d (%s) for a Ready node", code, stderr)
+	}
+}
+
+func TestCompletionsOfAnotherProgram(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		want         []string
+		directive    cobra.ShellCompDirective
+	}{
+		{"some", `printf 'create\tMake a token\nlist\n:4\n'; echo 'Completion ended' >&2`, []string{"create\tMake a token", "list"}, cobra.ShellCompDirectiveNoFileComp},
+		{"none", "echo :0", []string{}, cobra.ShellCompDirectiveDefault},
+		{"no directive", "echo create", nil, cobra.ShellCompDirectiveError},
+		{"nothing", "true", nil, cobra.ShellCompDirectiveError},
+		{"failed", "echo :4; exit 1", nil, cobra.ShellCompDirectiveError},
+	} {
+		got, directive := completions(exec.Command("sh", "-c", tt.script))
+		if !slices.Equal(got, tt.want) || directive != tt.directive {
+			t.Errorf("%s: completions() = %q, %v, want %q, %v", tt.name, got, directive, tt.want, tt.directive)
+		}
+	}
+	if got, want := completionArgs("token", []string{"cr"}), []string{"__complete", "token", "cr"}; !slices.Equal(got, want) {
+		t.Errorf("asks %q, want %q", got, want)
+	}
+	if got, want := completionArgs("kubectl", []string{"get", ""}), []string{"kubectl", "__complete", "get", ""}; !slices.Equal(got, want) {
+		t.Errorf("asks %q, want %q", got, want)
 	}
 }
