@@ -46,6 +46,9 @@ type Cluster struct {
 	AdvertiseAddress string `yaml:"advertise-address"`
 	// Port of the API server and of joining. The default is 6443.
 	HTTPSListenPort int `yaml:"https-listen-port"`
+	// Port on the loopback at which an agent's own processes reach the servers.
+	// The default is 6444.
+	LBServerPort int `yaml:"lb-server-port"`
 	// Folder of everything the cluster keeps. The default is
 	// /var/lib/rancher/k3s.
 	DataDir string `yaml:"data-dir"`
@@ -144,6 +147,9 @@ func (c *Cluster) checkListeners(s scope) {
 	if s.has("https-listen-port") && (c.HTTPSListenPort < 1 || c.HTTPSListenPort > 65534) {
 		// The API server itself listens on the port above.
 		s.problem(s.at("https-listen-port"), "must be between 1 and 65534", "")
+	}
+	if s.has("lb-server-port") && (c.LBServerPort < 1 || c.LBServerPort > 65535) {
+		s.problem(s.at("lb-server-port"), "must be between 1 and 65535", "")
 	}
 	if c.ServiceNodePortRange != "" {
 		s.portRange("service-node-port-range", c.ServiceNodePortRange)

@@ -11,6 +11,7 @@ import (
 const (
 	DefaultDataDir         = "/var/lib/rancher/k3s"
 	DefaultHTTPSListenPort = 6443
+	DefaultLBServerPort    = 6444
 	DefaultKubeconfig      = "/etc/rancher/k3s/k3s.yaml"
 
 	defaultClusterCIDR = "10.42.0.0/16"
@@ -25,6 +26,7 @@ func (c *Cluster) WithDefaults() (Cluster, error) {
 	full := *c
 	setDefault(&full.DataDir, DefaultDataDir)
 	setDefault(&full.HTTPSListenPort, DefaultHTTPSListenPort)
+	setDefault(&full.LBServerPort, DefaultLBServerPort)
 	setDefault(&full.WriteKubeconfig, DefaultKubeconfig)
 	setDefault(&full.WriteKubeconfigMode, 0o600)
 	setDefault(&full.ClusterDomain, "cluster.local")

@@ -131,6 +131,7 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.bind-address", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.advertise-address", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.https-listen-port", When: Restart, Units: []string{controlUnit, nodeUnit}},
+	{Key: "skerry.cluster.lb-server-port", When: Restart, Units: []string{nodeUnit}},
 	{Key: "skerry.cluster.data-dir", When: Reboot, Why: "everything that runs has the old one open"},
 	{Key: "skerry.cluster.write-kubeconfig", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.write-kubeconfig-mode", When: Restart, Units: []string{controlUnit}},

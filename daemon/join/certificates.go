@@ -112,7 +112,7 @@ func (j *joiner) writeKubeconfigs(context.Context, *session) error {
 		j.files.ControllerKubeconfig: j.files.ClientController,
 	} {
 		k := pki.Kubeconfig{
-			Server: j.APIServer, CAFile: j.files.ServerCA, CertFile: pair.Cert, KeyFile: pair.Key, Name: "local",
+			Server: j.APIServer, TLSServerName: api.ServerName, CAFile: j.files.ServerCA, CertFile: pair.Cert, KeyFile: pair.Key, Name: "local",
 		}
 		if err := k.Write(file, fileMode); err != nil {
 			return err

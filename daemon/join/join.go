@@ -12,12 +12,10 @@ package join
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -48,9 +46,9 @@ type Options struct {
 
 	// APIServer is the URL kubeconfigs name, if it isn't Server.
 	APIServer string
-	// Transport makes the HTTP transport for one way of trusting the server.
-	Transport func(*tls.Config) http.RoundTripper
-	Clock     Clock
+	// Dial connects to a server, such as to the one that a load balancer prefers.
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Clock Clock
 	// Random returns numbers in [0,1), for jitter.
 	Random func() float64
 }
@@ -114,8 +112,8 @@ func newJoiner(opts Options) (*joiner, error) {
 	if opts.APIServer == "" {
 		opts.APIServer = opts.Server
 	}
-	if opts.Transport == nil {
-		opts.Transport = newTransport
+	if opts.Dial == nil {
+		opts.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
 	if opts.Clock == nil {
 		opts.Clock = systemClock{}

@@ -39,23 +39,19 @@ type session struct {
 	node      *http.Client // with this node's certificate; nil without
 }
 
-func newTransport(config *tls.Config) http.RoundTripper {
-	return &http.Transport{
-		// No proxy: the server is in the node's own network, and the environment
-		// of a machine names proxies for other purposes.
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:       config,
-		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: requestTimeout,
-		ForceAttemptHTTP2:     true,
-	}
-}
-
 func (j *joiner) client(config *tls.Config) *http.Client {
 	config.MinVersion = tls.VersionTLS12
 	return &http.Client{
-		Transport: j.Transport(config),
-		Timeout:   requestTimeout,
+		Transport: &http.Transport{
+			// No proxy: the server is in the node's own network, and the environment
+			// of a machine names proxies for other purposes.
+			DialContext:           j.Dial,
+			TLSClientConfig:       config,
+			TLSHandshakeTimeout:   dialTimeout,
+			ResponseHeaderTimeout: requestTimeout,
+			ForceAttemptHTTP2:     true,
+		},
+		Timeout: requestTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // credentials go nowhere else
 		},
@@ -102,7 +98,7 @@ func (j *joiner) trust(ctx context.Context, t token.Token) (*session, error) {
 		return nil, &kindError{ErrUntrusted, errors.New("it sent no CA certificate")}
 	}
 	// The bundle proves nothing until the server shows a certificate of it.
-	s.anonymous = j.client(&tls.Config{RootCAs: pool})
+	s.anonymous = j.client(pinned(pool))
 	if _, err := s.get(ctx, s.anonymous, api.PathCACerts); err != nil {
 		s.close()
 		return nil, err
@@ -126,8 +122,19 @@ func (j *joiner) withCertificate(s *session, pool *x509.CertPool) *session {
 		pair.Leaf.Subject.CommonName != api.NodeUserPrefix+j.NodeName {
 		return s
 	}
-	s.node = j.client(&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}})
+	config := pinned(pool)
+	config.Certificates = []tls.Certificate{pair}
+	s.node = j.client(config)
 	return s
+}
+
+// pinned trusts the servers of one cluster, by whatever address they are
+// reached; with no pool, whom the whole world trusts under the address.
+func pinned(pool *x509.CertPool) *tls.Config {
+	if pool == nil {
+		return &tls.Config{}
+	}
+	return &tls.Config{RootCAs: pool, ServerName: api.ServerName}
 }
 
 func (s *session) get(ctx context.Context, client *http.Client, path string) ([]byte, error) {

@@ -29,7 +29,6 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/join"
-	"github.com/skerry-os/skerry/daemon/tunnel"
 )
 
 // ContainerdSocket is where containerd serves the CRI, K3s' contract.
@@ -63,8 +62,12 @@ func Run(ctx context.Context, opts Options) error {
 	if err := paths.create(); err != nil {
 		return err
 	}
+	servers, err := newServers(opts, paths)
+	if err != nil {
+		return err
+	}
 	opts.Status("joining " + opts.serverURL())
-	joined, err := opts.join(ctx, paths)
+	joined, err := opts.join(ctx, servers)
 	if err != nil {
 		return err
 	}
@@ -86,16 +89,7 @@ func Run(ctx context.Context, opts Options) error {
 		})
 	}
 
-	run("tunnel", func(ctx context.Context) error {
-		return tunnel.Run(ctx, tunnel.ClientOptions{
-			ServerURL: joined.ServerURL,
-			CertFile:  paths.agent("client-kubelet.crt"),
-			KeyFile:   paths.agent("client-kubelet.key"),
-			CAFile:    paths.agent("server-ca.crt"),
-			NodeIPs:   []net.IP{opts.NodeIP},
-			Log:       opts.Log.With("component", "tunnel"),
-		})
-	})
+	run("connections to servers", servers.run)
 	opts.Status("waiting for containerd")
 	if err := waitSocket(ctx, ContainerdSocket, opts.Log); err != nil {
 		return err
@@ -148,7 +142,7 @@ func (o Options) serverURL() string {
 	return o.Cluster.Server
 }
 
-func (o Options) join(ctx context.Context, p paths) (*join.Result, error) {
+func (o Options) join(ctx context.Context, s *servers) (*join.Result, error) {
 	options := join.Options{
 		Server:       o.serverURL(),
 		Token:        o.Cluster.Token.Reveal(),
@@ -161,6 +155,8 @@ func (o Options) join(ctx context.Context, p paths) (*join.Result, error) {
 	if o.Server {
 		options.Token, options.Local = "", true
 		options.TokenFile = filepath.Join(o.Cluster.DataDir, "server", "agent-token")
+	} else {
+		options.Dial, options.APIServer = s.balancer.DialContext, "https://"+s.address
 	}
 	return join.Join(ctx, options)
 }

@@ -19,10 +19,13 @@ import (
 // Kubeconfig says how one user reaches one cluster. Certificates are given as
 // files, which clients read again when they are renewed.
 type Kubeconfig struct {
-	Server   string // URL
-	CAFile   string
-	CertFile string
-	KeyFile  string
+	Server string // URL
+	// TLSServerName is what the server's certificate is checked for, if it isn't
+	// the host in Server.
+	TLSServerName string
+	CAFile        string
+	CertFile      string
+	KeyFile       string
 	// Name is that of cluster, user and context.
 	Name string
 	// Embed copies the files into the kubeconfig, so that it can be carried to
@@ -104,12 +107,17 @@ type namedCluster struct {
 }
 
 type cluster struct {
-	Server string
-	CA     fileOrData
+	Server        string
+	TLSServerName string
+	CA            fileOrData
 }
 
 func (c cluster) MarshalYAML() (any, error) {
-	return c.CA.addTo(map[string]string{"server": c.Server}, "certificate-authority"), nil
+	fields := map[string]string{"server": c.Server}
+	if c.TLSServerName != "" {
+		fields["tls-server-name"] = c.TLSServerName
+	}
+	return c.CA.addTo(fields, "certificate-authority"), nil
 }
 
 type namedContext struct {
@@ -150,7 +158,7 @@ func newKubeconfigDocument(k Kubeconfig) *kubeconfigDocument {
 	return &kubeconfigDocument{
 		APIVersion:     "v1",
 		Kind:           "Config",
-		Clusters:       []namedCluster{{k.Name, cluster{k.Server, fileOrData{file: k.CAFile}}}},
+		Clusters:       []namedCluster{{k.Name, cluster{k.Server, k.TLSServerName, fileOrData{file: k.CAFile}}}},
 		Contexts:       []namedContext{{k.Name, map[string]string{"cluster": k.Name, "user": k.Name}}},
 		CurrentContext: k.Name,
 		Users:          []namedCredentials{{k.Name, credentials{fileOrData{file: k.CertFile}, fileOrData{file: k.KeyFile}}}},

@@ -7,10 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"slices"
-	"strconv"
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -45,27 +42,15 @@ func (s *Server) apiServers(w http.ResponseWriter, r *http.Request, _ *caller) e
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), apiServersTimeout)
 	defer cancel()
-	list, err := a.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{
-		LabelSelector: discoveryv1.LabelServiceName + "=kubernetes",
-	})
+	list, err := a.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{LabelSelector: api.ServerSlices})
 	if err != nil {
 		return errUnavailable.because(err)
 	}
-	addresses := []string{}
-	for _, slice := range list.Items {
-		for _, port := range slice.Ports {
-			if port.Port == nil {
-				continue
-			}
-			for _, endpoint := range slice.Endpoints {
-				for _, ip := range endpoint.Addresses {
-					addresses = append(addresses, net.JoinHostPort(ip, strconv.Itoa(int(*port.Port))))
-				}
-			}
-		}
+	var all []*discoveryv1.EndpointSlice
+	for i := range list.Items {
+		all = append(all, &list.Items[i])
 	}
-	slices.Sort(addresses)
-	return writeJSON(w, slices.Compact(addresses))
+	return writeJSON(w, api.ServerAddresses(all))
 }
 
 // servingKubelet signs the certificate of a node's kubelet.

@@ -39,6 +39,9 @@ func readNodeClaim(r *http.Request, who *caller) (nodeClaim, error) {
 	case len(validation.IsDNS1123Subdomain(claim.node)) > 0:
 		// The name becomes part of a Secret's name and of a certificate.
 		return claim, errNodeName
+	case claim.node == api.ServerName, strings.HasPrefix(claim.node, api.ServerName+"."), claim.node == "localhost":
+		// With its certificate a node could pass for a server.
+		return claim, errReservedName
 	case claim.certified && claim.node != who.node:
 		return claim, errOtherNode.because(fmt.Errorf("certificate is %s's", who.node))
 	}

@@ -47,6 +47,7 @@ var (
 	errBadGateway   = &statusError{code: http.StatusBadGateway, reason: metav1.StatusReasonUnknown, message: "dialing failed"}
 	errInternal     = &statusError{code: http.StatusInternalServerError, reason: metav1.StatusReasonInternalError, message: "internal error"}
 	errNodeHeaders  = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "node name or password not set"}
+	errReservedName = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "node name is one of the names of the servers themselves; give the node another name"}
 	errNodeName     = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "node name isn't a valid name"}
 	errOtherNode    = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "node name doesn't match the client certificate's"}
 	errCSR          = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "body isn't a certificate request that can be granted"}

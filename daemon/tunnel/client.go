@@ -29,6 +29,10 @@ import (
 // that the agents of a restarted server don't all come back in one instant.
 const retryInterval = 3 * time.Second
 
+// pingInterval is how often a server is asked for a sign of life. Remotedialer's
+// own pings, each 5 s, are too few for a load balancer.
+const pingInterval = time.Second
+
 // ClientOptions say which server to keep a tunnel to, and as whom.
 type ClientOptions struct {
 	ServerURL string
@@ -39,6 +43,9 @@ type ClientOptions struct {
 	NodeIPs []net.IP
 	// DialContext reaches the server; a plain dialer when nil.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// Patience says how long the server may be silent before the tunnel counts as
+	// broken; staleAfter when nil. It is asked each time.
+	Patience func() time.Duration
 	// State, if set, is told when the tunnel comes up and goes down.
 	State func(up bool)
 	Log   *slog.Logger
@@ -59,6 +66,12 @@ func Run(ctx context.Context, opts ClientOptions) error {
 	}
 	if opts.State == nil {
 		opts.State = func(bool) {}
+	}
+	if opts.Patience == nil {
+		opts.Patience = func() time.Duration { return staleAfter }
+	}
+	if opts.DialContext == nil {
+		opts.DialContext = new(net.Dialer).DialContext
 	}
 	c := &client{ClientOptions: opts, endpoint: endpoint}
 	for {
@@ -124,10 +137,18 @@ func (c *client) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var watched *watchedConn
 	dialer := websocket.Dialer{
 		TLSClientConfig:  config,
-		NetDialContext:   c.DialContext,
 		HandshakeTimeout: remotedialer.HandshakeTimeOut,
+		NetDialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := c.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			watched = watch(conn, time.Now)
+			return watched, nil
+		},
 	}
 	ws, resp, err := dialer.DialContext(ctx, c.endpoint, nil)
 	if err != nil {
@@ -145,8 +166,36 @@ func (c *client) connect(ctx context.Context) error {
 	// Serve's context ends its pings, which Close waits for.
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
+	silent := make(chan error, 1)
+	go func() { silent <- c.listen(serving, ws, watched) }()
 	_, err = session.Serve(serving)
+	cancel()
+	if silence := <-silent; silence != nil {
+		return silence
+	}
 	return err
+}
+
+// listen asks the server for a sign of life each second, and ends the tunnel
+// when there is none: a server that was stopped, or whose power was cut, closes
+// nothing. It returns nil when ctx ends.
+func (c *client) listen(ctx context.Context, ws *websocket.Conn, conn *watchedConn) error {
+	ticker := time.NewTicker(pingInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		patience := c.Patience()
+		if silence := conn.silence(); silence > patience {
+			ws.Close()
+			return fmt.Errorf("the server has been silent for %s", silence.Round(time.Second/10))
+		}
+		// One that can't be written is noticed by the silence after it.
+		_ = ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(patience))
+	}
 }
 
 // handshakeError adds the server's answer, if there was one.
@@ -175,7 +224,9 @@ func (c *client) tlsConfig() (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM(ca) {
 		return nil, errors.New("load server CA: no certificate in " + c.CAFile)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, RootCAs: pool}, nil
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, RootCAs: pool, ServerName: api.ServerName,
+	}, nil
 }
 
 // dialLocal dials this node's kubelet for the server.

@@ -30,8 +30,7 @@ func newSessions() *sessions {
 }
 
 func (s *sessions) add(node string, conn net.Conn) *watchedConn {
-	w := &watchedConn{Conn: conn, now: s.now}
-	w.lastRead.Store(s.now().UnixNano())
+	w := watch(conn, s.now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns[node] == nil {
@@ -52,11 +51,10 @@ func (s *sessions) remove(node string, conn *watchedConn) {
 
 // closeStale ends the tunnels of node that have been silent for too long.
 func (s *sessions) closeStale(node string) {
-	limit := s.now().Add(-staleAfter).UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for conn := range s.conns[node] {
-		if conn.lastRead.Load() < limit {
+		if conn.silence() > staleAfter {
 			conn.Close() //nolint:errcheck // it is dead already
 		}
 	}
@@ -76,13 +74,23 @@ func (s *sessions) closeAll() {
 type watchedConn struct {
 	net.Conn
 	now      func() time.Time
-	lastRead atomic.Int64 // Unix nanoseconds
+	opened   time.Time
+	lastRead atomic.Int64 // nanoseconds after opened: a clock that is set moves nothing
+}
+
+func watch(conn net.Conn, now func() time.Time) *watchedConn {
+	return &watchedConn{Conn: conn, now: now, opened: now()}
+}
+
+// silence is how long nothing was read.
+func (c *watchedConn) silence() time.Duration {
+	return c.now().Sub(c.opened) - time.Duration(c.lastRead.Load())
 }
 
 func (c *watchedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
-		c.lastRead.Store(c.now().UnixNano())
+		c.lastRead.Store(int64(c.now().Sub(c.opened)))
 	}
 	return n, err
 }

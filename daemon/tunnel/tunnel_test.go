@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -39,18 +40,21 @@ type server struct {
 
 func newTestServer(t *testing.T) *server {
 	t.Helper()
+	return newTestServerNamed(t, "kubernetes")
+}
+
+// newTestServerNamed has a certificate for a name, and for the loopback, as the
+// kubelets of a cluster have too.
+func newTestServerNamed(t *testing.T, name string) *server {
+	t.Helper()
 	s := &server{Server: NewServer("server-1", slog.New(slog.DiscardHandler))}
-	s.http = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != api.PathConnect || s.deny.Load() {
 			http.Error(w, "not you", http.StatusForbidden)
 			return
 		}
 		s.Connect(w, r, "agent-1")
 	}))
-	t.Cleanup(func() {
-		s.Close()
-		s.http.Close()
-	})
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) string {
 		file := filepath.Join(dir, name)
@@ -67,14 +71,23 @@ func newTestServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		NotAfter: time.Now().Add(time.Hour), DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
 	certDER, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.http.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certDER}, PrivateKey: key}}}
+	s.http.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.http.StartTLS()
+	t.Cleanup(func() {
+		s.Close()
+		s.http.Close()
+	})
 	s.files = ClientOptions{
 		ServerURL:     s.http.URL,
-		CAFile:        write("ca.crt", "CERTIFICATE", s.http.Certificate().Raw),
+		CAFile:        write("ca.crt", "CERTIFICATE", certDER),
 		CertFile:      write("client.crt", "CERTIFICATE", certDER),
 		KeyFile:       write("client.key", "EC PRIVATE KEY", keyDER),
 		RetryInterval: 20 * time.Millisecond,
@@ -300,6 +313,71 @@ func TestSilentTunnelIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
+}
+
+// A node's own certificate is of the servers' authority, too: it must not do for
+// a server's.
+func TestNodeIsNoServer(t *testing.T) {
+	s := newTestServerNamed(t, "agent-2")
+	log := s.run(t, s.files)
+	waitFor(t, "the refusal", func() bool { return log.count("tunnel is down") == 1 })
+	if log.count("valid for agent-2, not kubernetes") != 1 {
+		t.Errorf("the reason isn't told:\n%s", log.buf.String())
+	}
+}
+
+// silentConn stops to hear the other side when it is told to.
+type silentConn struct {
+	net.Conn
+	deaf   *atomic.Bool
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *silentConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.deaf.Load() {
+		<-c.closed
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (c *silentConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// A server that was stopped, or lost power, closes nothing: its agents must look
+// for another all the same.
+func TestSilentServer(t *testing.T) {
+	s := newTestServer(t)
+	var deaf atomic.Bool
+	var down atomic.Int64 // when, Unix nanoseconds
+	opts := s.files
+	opts.Patience = func() time.Duration { return 2 * time.Second }
+	opts.State = func(up bool) {
+		if !up {
+			down.Store(time.Now().UnixNano())
+		}
+	}
+	opts.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		return &silentConn{Conn: conn, deaf: &deaf, closed: make(chan struct{})}, err
+	}
+	log := s.run(t, opts)
+	waitFor(t, "the tunnel", func() bool { return s.Connected("agent-1") })
+	time.Sleep(3 * time.Second) // longer than the patience: an idle tunnel isn't a silent one
+	if down.Load() != 0 {
+		t.Fatalf("an idle tunnel was given up:\n%s", log.buf.String())
+	}
+	deaf.Store(true)
+	waitFor(t, "the agent to notice", func() bool { return down.Load() != 0 })
+	if log.count("the server has been silent for") != 1 {
+		t.Errorf("the reason isn't told:\n%s", log.buf.String())
+	}
+	deaf.Store(false)
+	waitFor(t, "a new tunnel", func() bool { return log.count("tunnel is up") == 2 })
 }
 
 func TestRunRefusesBadURL(t *testing.T) {

@@ -6,7 +6,11 @@ package api
 
 import (
 	"net"
+	"slices"
+	"strconv"
 	"strings"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // Paths of the supervisor. Everything else on its port is kube-apiserver's.
@@ -38,6 +42,35 @@ const (
 	NodeUserPrefix = "system:node:"
 	NodeGroup      = "system:nodes"
 )
+
+// ServerName is what certificates of servers are checked for, whatever address
+// leads to them. It is one of the names of every server, K3s' included, and no
+// node may have it: nodes hold certificates of the same authority, for their own
+// name, localhost and the loopback addresses.
+const ServerName = "kubernetes"
+
+// ServerAddresses returns the HOST:PORT of each kube-apiserver, from the slices
+// of the Service default/kubernetes.
+func ServerAddresses(list []*discoveryv1.EndpointSlice) []string {
+	addresses := []string{}
+	for _, slice := range list {
+		for _, port := range slice.Ports {
+			if port.Port == nil {
+				continue
+			}
+			for _, endpoint := range slice.Endpoints {
+				for _, ip := range endpoint.Addresses {
+					addresses = append(addresses, net.JoinHostPort(ip, strconv.Itoa(int(*port.Port))))
+				}
+			}
+		}
+	}
+	slices.Sort(addresses)
+	return slices.Compact(addresses)
+}
+
+// ServerSlices selects the slices of default/kubernetes.
+const ServerSlices = discoveryv1.LabelServiceName + "=kubernetes"
 
 // Config is what agents must know of the cluster. It holds no secrets.
 //
