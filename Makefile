@@ -32,7 +32,8 @@ BUILD    := $(GO) build
 
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
-HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates
+HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
+                 systemd-container
 
 .PHONY: help
 help: ## explain every target
@@ -102,13 +103,17 @@ unit: go components ## vet, and the tests beside the code
 	@SKERRY_TEST_CONTAINERD=$(CURDIR)/build/components/bin/containerd SKERRY_TEST_IMAGES=$(CURDIR)/build/components/images \
 	  $(GO) test $(if $(SUDO),-exec '$(SUDO) -E') ./daemon/images
 
+# Machines that run on this machine's kernel need root.
+SCENARIO = $(GO) build -o build/scenario ./tests/cmd/scenario && \
+           $(SUDO) env SKERRY_TIMEOUT_SCALE=$(SKERRY_TIMEOUT_SCALE) build/scenario run
+
 .PHONY: test
 test: image unit ## everything that continuous integration runs: unit tests and the scenarios of suite "test"
 	@$(GO) run ./tests/cmd/scenario run --suite test --image $(IMAGE)
 
 .PHONY: test-all
 test-all: image unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice
-	@$(GO) run ./tests/cmd/scenario run --suite test-all --image $(IMAGE)
+	@$(SCENARIO) --suite test-all --image $(IMAGE)
 
 FUZZTIME ?= 1m
 
@@ -126,8 +131,8 @@ scenarios: go ## list the whole-machine scenarios
 	@$(GO) run ./tests/cmd/scenario list
 
 .PHONY: scenario
-scenario: image ## run one scenario: make scenario NAME=server-ready (KEEP=1 leaves its machines' disks)
-	@$(GO) run ./tests/cmd/scenario run $(NAME) --image $(IMAGE) $(if $(KEEP),--keep)
+scenario: image ## run one scenario: make scenario NAME=server-ready (KEEP=1 leaves its disks, NATIVE=1 needs no QEMU)
+	@$(SCENARIO) $(NAME) --image $(IMAGE) $(if $(KEEP),--keep) $(if $(NATIVE),--native)
 
 RIVALS := kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy
 

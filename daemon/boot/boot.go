@@ -24,6 +24,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/change"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/source"
@@ -289,6 +290,7 @@ func (b *Boot) unitStatus(ctx context.Context) []unit.Status {
 // Status returns the state of this machine.
 func (b *Boot) Status(ctx context.Context) status.Machine {
 	units := b.unitStatus(ctx)
+	servers := b.servers(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := status.Machine{
@@ -298,6 +300,7 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 		Role:       string(b.role),
 		Phases:     b.sequence.Reports(),
 		Units:      units,
+		Servers:    servers,
 		Ready:      b.ready,
 	}
 	if b.address != nil {
@@ -318,6 +321,21 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 		}
 	}
 	return m
+}
+
+// nodeTimeout is short: status is asked for when something hangs.
+const nodeTimeout = time.Second
+
+// servers asks the node process for the servers it knows. One that doesn't
+// answer is no reason to show no status; its unit says what is wrong with it.
+func (*Boot) servers(ctx context.Context) []loadbalancer.ServerStatus {
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	node, err := status.Get[status.Node](ctx, status.NodeSocket)
+	if err != nil {
+		return nil
+	}
+	return node.Servers
 }
 
 func (b *Boot) tell(line string) {

@@ -133,7 +133,7 @@ func TestInvalidConfigStartsNothing(t *testing.T) {
 
 	var m status.Machine
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if m, err = status.Get(ctx, b.StatusSocket); err == nil && m.Phases[0].State == phase.Failed {
+		if m, err = status.Get[status.Machine](ctx, b.StatusSocket); err == nil && m.Phases[0].State == phase.Failed {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -63,6 +63,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		daemonCommand(),
 		statusCommand(),
 		configCommand(),
+		certificateCommand(),
 		imagesCommand(),
 		versionCommand(),
 	)

@@ -83,7 +83,7 @@ func serve(t *testing.T, m status.Machine) (socket string) {
 		}
 	})
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := status.Get(ctx, socket); err == nil {
+		if _, err := status.Get[status.Machine](ctx, socket); err == nil {
 			return socket
 		} else if time.Now().After(deadline) {
 			t.Fatal(err)

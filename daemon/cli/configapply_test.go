@@ -53,7 +53,7 @@ func (d *daemon) serve(t *testing.T) (socket string) {
 		}
 	})
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := status.Get(ctx, socket); err == nil {
+		if _, err := status.Get[status.Machine](ctx, socket); err == nil {
 			return socket
 		} else if time.Now().After(deadline) {
 			t.Fatal(err)

@@ -25,7 +25,8 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show how the boot went and whether the node is Ready",
 		Long: `Show how the boot went, phase by phase, the units Skerry runs, and whether the
-node is Ready in its cluster.
+node is Ready in its cluster. An agent also shows the servers it knows, the best
+first; its own processes reach them through a load balancer on the loopback.
 
 ` + command.ExitCodes,
 		Example: `  skerry status
@@ -35,7 +36,7 @@ node is Ready in its cluster.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			deadline := time.Now().Add(wait)
 			for {
-				m, err := status.Get(cmd.Context(), socket)
+				m, err := status.Get[status.Machine](cmd.Context(), socket)
 				if (err != nil || !m.Ready) && time.Now().Before(deadline) {
 					select {
 					case <-cmd.Context().Done():
@@ -84,6 +85,16 @@ func statusText(m status.Machine) string {
 	}
 	for _, u := range m.Units {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", u.Name, u.Active, u.Restarts, u.Text)
+	}
+	if len(m.Servers) > 0 {
+		fmt.Fprintf(w, "\nSERVER\tSTATE\tTUNNEL\tCONNECTIONS\t\n")
+	}
+	for _, s := range m.Servers {
+		tunnel := "down"
+		if s.Tunnel {
+			tunnel = "up"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Address, s.State, tunnel, s.Connections, s.Failure)
 	}
 	w.Flush()
 	for _, p := range m.Problems {

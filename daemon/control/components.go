@@ -182,6 +182,8 @@ func controllerManagerArgs(opts Options, l layout) map[string]string {
 		"cluster-signing-legacy-unknown-cert-file":        tls("server-ca.nochain.crt"),
 		"cluster-signing-legacy-unknown-key-file":         tls("server-ca.key"),
 		"controllers": "*,token-cleaner-controller",
+		// As the kubelet's: upstream's is below /usr, which is read-only.
+		"flex-volume-plugin-dir": "/var/lib/kubelet/volume-plugins",
 		// The defaults of 20 and 30 throttle the start of the controllers: the
 		// default ServiceAccount exists seconds later with them.
 		"kube-api-burst":                   "600",

@@ -99,7 +99,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err := bundle.WriteKubeconfigs(apiserverPort); err != nil {
 		return err
 	}
-	if err := bundle.WriteAdminKubeconfig(opts.Cluster.WriteKubeconfig, opts.Cluster.HTTPSListenPort, opts.Cluster.WriteKubeconfigMode.FileMode()); err != nil {
+	if err := writeAdminKubeconfig(bundle, opts.Cluster); err != nil {
 		return err
 	}
 
@@ -136,6 +136,7 @@ func Run(ctx context.Context, opts Options) error {
 		})
 	}
 
+	run("certificates", func(ctx context.Context) error { return renewCertificates(ctx, bundle, opts) })
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))
 	})

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/transport"
 	"k8s.io/component-base/version"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -28,6 +29,9 @@ import (
 const (
 	defaultConfig    = "/etc/rancher/k3s/config.yaml"
 	shippedManifests = "/usr/share/skerry/manifests"
+	// certificateReload is how often clients of the API look whether their
+	// certificate was renewed.
+	certificateReload = 30 * time.Second
 )
 
 // process is what control and node have in common: who this machine is.
@@ -47,6 +51,9 @@ func (p *process) flags(cmd *cobra.Command) {
 // start reads the configuration and finds out name and address.
 func (p *process) start(ctx context.Context) error {
 	p.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	// Five minutes are long for a machine that slept past the expiry of its
+	// certificates.
+	transport.CertCallbackRefreshDuration = certificateReload
 	hurry(p.log)
 	notifier, err := notify.Take()
 	if err != nil {

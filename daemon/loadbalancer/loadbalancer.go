@@ -184,12 +184,8 @@ func (b *Balancer) Addresses() []string {
 	return addresses
 }
 
-// Status is the state of a balancer, as `skerry status` shows it.
-type Status struct {
-	Servers []ServerStatus `json:"servers" yaml:"servers"`
-}
-
-// ServerStatus is what a balancer knows of one server.
+// ServerStatus is what a balancer knows of one server. Its JSON form is part of
+// that of `skerry status -o json`.
 type ServerStatus struct {
 	Address     string    `json:"address" yaml:"address"`
 	State       State     `json:"state" yaml:"state"`
@@ -201,12 +197,12 @@ type ServerStatus struct {
 }
 
 // Status returns the servers, the best first.
-func (b *Balancer) Status() Status {
+func (b *Balancer) Status() []ServerStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	status := Status{Servers: []ServerStatus{}}
+	status := []ServerStatus{}
 	for _, s := range b.orderLocked() {
-		status.Servers = append(status.Servers, ServerStatus{
+		status = append(status, ServerStatus{
 			Address: s.address, State: s.state, Since: s.since, Connections: len(s.conns), Dials: s.dials,
 			Tunnel: s.up, Failure: s.failure,
 		})

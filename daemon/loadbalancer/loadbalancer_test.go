@@ -156,7 +156,7 @@ func (b *balancer) after(d time.Duration) {
 }
 
 func (b *balancer) state(address string) State {
-	for _, s := range b.Status().Servers {
+	for _, s := range b.Status() {
 		if s.Address == address {
 			return s.State
 		}
@@ -496,7 +496,7 @@ func TestNodesSpread(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.SetServers([]string{serverA, serverB})
-		first[b.Status().Servers[0].Address]++
+		first[b.Status()[0].Address]++
 	}
 	if first[serverA] < 30 || first[serverB] < 30 || first[serverA]+first[serverB] != 100 {
 		t.Errorf("nodes begin with %v", first)

@@ -2,6 +2,8 @@
 
 package loadbalancer
 
+import "fmt"
+
 // State is how much a server is trusted to answer. The higher one is tried
 // first. The numbers are those of the metric, the names those of the status;
 // both are K3s' contract.
@@ -35,6 +37,17 @@ func (s State) String() string { return stateNames[s] }
 
 // MarshalText makes a state its name in JSON and YAML.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a name.
+func (s *State) UnmarshalText(text []byte) error {
+	for state, name := range stateNames {
+		if name == string(text) {
+			*s = state
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no state of a server", text)
+}
 
 // event is something that was learnt of a server.
 type event int

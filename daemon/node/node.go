@@ -67,7 +67,8 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	opts.Status("joining " + opts.serverURL())
-	joined, err := opts.join(ctx, servers)
+	// What keeps the node from joining is to be seen on the console.
+	joined, err := opts.join(ctx, servers, slog.New(statusHandler{opts.Log.Handler(), opts.Status}))
 	if err != nil {
 		return err
 	}
@@ -90,6 +91,12 @@ func Run(ctx context.Context, opts Options) error {
 	}
 
 	run("connections to servers", servers.run)
+	run("certificates", func(ctx context.Context) error {
+		return renewCertificates(ctx, joined.Files, opts.Log, func(ctx context.Context) error {
+			_, err := opts.join(ctx, servers, opts.Log)
+			return err
+		})
+	})
 	opts.Status("waiting for containerd")
 	if err := waitSocket(ctx, ContainerdSocket, opts.Log); err != nil {
 		return err
@@ -142,7 +149,7 @@ func (o Options) serverURL() string {
 	return o.Cluster.Server
 }
 
-func (o Options) join(ctx context.Context, s *servers) (*join.Result, error) {
+func (o Options) join(ctx context.Context, s *servers, log *slog.Logger) (*join.Result, error) {
 	options := join.Options{
 		Server:       o.serverURL(),
 		Token:        o.Cluster.Token.Reveal(),
@@ -150,7 +157,7 @@ func (o Options) join(ctx context.Context, s *servers) (*join.Result, error) {
 		NodePassword: o.NodePassword,
 		NodeIPs:      []net.IP{o.NodeIP},
 		DataDir:      o.Cluster.DataDir,
-		Log:          slog.New(statusHandler{o.Log.Handler(), o.Status}).With("component", "join"),
+		Log:          log.With("component", "join"),
 	}
 	if o.Server {
 		options.Token, options.Local = "", true

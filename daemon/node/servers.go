@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/skerry-os/skerry/daemon/loadbalancer"
+	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 	"github.com/skerry-os/skerry/daemon/tunnel"
 )
@@ -88,6 +89,11 @@ func (s *servers) run(ctx context.Context) error {
 	s.tunnels.set(ctx, s.balancer.Addresses())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.balancer.Serve(ctx, listener) })
+	group.Go(func() error {
+		return status.Serve(ctx, status.NodeSocket, func(context.Context) status.Node {
+			return status.Node{Servers: s.balancer.Status()}
+		})
+	})
 	group.Go(func() error {
 		return followServers(ctx, client, settle, func(addresses []string) {
 			s.log.Info("the cluster lists its servers", "addresses", addresses)

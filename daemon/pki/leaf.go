@@ -34,8 +34,8 @@ type leaf struct {
 	subject subject
 }
 
-// leaves lists the server's certificates, K3s' contract.
-func (b *Bundle) leaves(opts Options) []leaf {
+// listLeaves lists the server's certificates, K3s' contract.
+func (b *Bundle) listLeaves(opts Options) []leaf {
 	client := func(file, cn string, org ...string) leaf {
 		return leaf{file, b.client, subject{commonName: cn, organization: org, usage: clientUsage}}
 	}
@@ -106,25 +106,35 @@ func parseIPs(texts []string) []net.IP {
 // ensure loads the certificate, issuing it anew where it must be. The key is
 // kept when it can be: then the certificate is the only file that changes, and
 // no power cut can leave a pair that does not match for good.
-func (l leaf) ensure(dir string, now time.Time) (*tls.Certificate, error) {
+func (l leaf) ensure(dir string, now time.Time) (cert *tls.Certificate, isNew bool, err error) {
 	certFile, keyFile := filepath.Join(dir, l.file+".crt"), filepath.Join(dir, l.file+".key")
 	key, err := EnsureKey(keyFile)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	data, err := os.ReadFile(certFile)
 	if err != nil || !l.good(data, key.Public(), now) {
 		// Whatever is wrong with the old file, a new one is the remedy; if the
 		// disk is to blame, the write says so.
 		if data, err = l.ca.issue(l.subject, key.Public(), now); err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		isNew = true
 	}
 	if err := atomicfile.WriteIfChanged(certFile, data, certMode); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	return &pair, err
+	return &pair, isNew, err
+}
+
+// renewal is when cert is to be issued anew.
+func (l leaf) renewal(cert *x509.Certificate) time.Time {
+	// Near the end of the authority's life no longer certificate can be had.
+	if cert.NotAfter.Equal(l.ca.cert.NotAfter) {
+		return cert.NotAfter
+	}
+	return cert.NotAfter.Add(-RenewBefore)
 }
 
 // good reports whether the certificate file data is still what it should be.
@@ -134,18 +144,13 @@ func (l leaf) good(data []byte, public crypto.PublicKey, now time.Time) bool {
 		return false
 	}
 	cert := certs[0]
-	renew := cert.NotAfter.Add(-renewBefore)
-	// Near the end of the authority's life no longer certificate can be had.
-	if cert.NotAfter.Equal(l.ca.cert.NotAfter) {
-		renew = cert.NotAfter
-	}
 	names := slices.Sorted(slices.Values(cert.DNSNames))
 	var ips []string
 	for _, ip := range cert.IPAddresses {
 		ips = append(ips, ip.String())
 	}
 	slices.Sort(ips)
-	return now.Before(renew) &&
+	return now.Before(l.renewal(cert)) &&
 		cert.Subject.CommonName == l.subject.commonName &&
 		slices.Equal(cert.Subject.Organization, l.subject.organization) &&
 		slices.Equal(cert.ExtKeyUsage, l.subject.usage) &&

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -25,9 +26,9 @@ import (
 const (
 	caLifetime   = 10 * 365 * 24 * time.Hour
 	leafLifetime = 365 * 24 * time.Hour
-	// renewBefore is how long before its expiry a certificate is issued anew:
-	// long enough that a machine restarted every few months never sees one expire.
-	renewBefore = 120 * 24 * time.Hour
+	// RenewBefore is how long before its expiry a certificate is issued anew:
+	// long enough that a machine that is off for a season still has a good one.
+	RenewBefore = 120 * 24 * time.Hour
 	// skew dates certificates back for machines whose clock is slow.
 	skew = time.Hour
 )
@@ -66,6 +67,11 @@ type Bundle struct {
 	server        *authority
 	requestHeader *authority
 	serving       atomic.Pointer[tls.Certificate]
+
+	issuing sync.Mutex // one at a time
+	leaves  []leaf
+	// renewAt is when the first certificate is to be issued anew.
+	renewAt time.Time
 }
 
 // Ensure makes the server directory dir (K3s' /var/lib/rancher/k3s/server) hold
@@ -102,16 +108,47 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 	if err := ensureServiceKey(b.tlsPath()); err != nil {
 		return nil, err
 	}
-	for _, l := range b.leaves(opts) {
-		cert, err := l.ensure(b.tlsPath(), opts.Now())
+	b.leaves = b.listLeaves(opts)
+	_, err := b.issue()
+	return b, err
+}
+
+// Renew issues anew what is about to expire, as Ensure does, and returns which
+// files it wrote. Whoever reads certificates from files has the new ones soon;
+// GetCertificate has at once. It costs nothing while nothing is due, so that it
+// may be called often: a machine may sleep past an expiry.
+func (b *Bundle) Renew() ([]string, error) {
+	b.issuing.Lock()
+	due := !b.now().Before(b.renewAt)
+	b.issuing.Unlock()
+	if !due {
+		return nil, nil
+	}
+	return b.issue()
+}
+
+func (b *Bundle) issue() (renewed []string, err error) {
+	b.issuing.Lock()
+	defer b.issuing.Unlock()
+	now := b.now()
+	renewAt := now.Add(leafLifetime)
+	for _, l := range b.leaves {
+		cert, isNew, err := l.ensure(b.tlsPath(), now)
 		if err != nil {
-			return nil, err
+			return renewed, err
+		}
+		if isNew {
+			renewed = append(renewed, filepath.Join(b.tlsPath(), l.file+".crt"))
+		}
+		if at := l.renewal(cert.Leaf); at.Before(renewAt) {
+			renewAt = at
 		}
 		if l.file == supervisorLeaf {
 			b.serving.Store(cert)
 		}
 	}
-	return b, nil
+	b.renewAt = renewAt
+	return renewed, nil
 }
 
 // TLSFile returns the path of a file below the server's tls directory.

@@ -345,3 +345,65 @@ func TestUnsetClockIsRefused(t *testing.T) {
 		t.Errorf("files were written: %v", files)
 	}
 }
+
+// A server that runs for years renews its certificates by itself.
+func TestRenew(t *testing.T) {
+	dir := t.TempDir()
+	now := testTime
+	opts := testOptions()
+	opts.Now = func() time.Time { return now }
+	b := ensure(t, dir, opts)
+	admin := filepath.Join(dir, "tls", "client-admin.crt")
+	first := read(t, admin)
+	serving, err := b.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		after   time.Duration // of the first
+		renewed bool
+	}{
+		{244 * day, false},
+		{246 * day, true},
+		{247 * day, false},
+		{246*day + 366*day, true}, // the machine has slept
+		{5 * 365 * day, true},
+	} {
+		before := read(t, admin)
+		now = testTime.Add(tt.after)
+		files, err := b.Renew()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if renewed := slices.Contains(files, admin); renewed != tt.renewed {
+			t.Errorf("after %s: renewed %v, want %s among them = %t", tt.after, files, admin, tt.renewed)
+		}
+		if changed := !bytes.Equal(before, read(t, admin)); changed != tt.renewed {
+			t.Errorf("after %s: the file changed = %t", tt.after, changed)
+		}
+		if cert := readCert(t, admin); !now.Before(cert.NotAfter) {
+			t.Errorf("after %s the certificate is of %s", tt.after, cert.NotAfter)
+		}
+	}
+	later, err := b.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(serving.Certificate[0], later.Certificate[0]) || bytes.Equal(first, read(t, admin)) {
+		t.Error("the supervisor serves the first certificate still")
+	}
+	if !serving.PrivateKey.(*ecdsa.PrivateKey).Equal(later.PrivateKey) {
+		t.Error("the key has changed: what was written in between two power cuts would not match")
+	}
+	// A disk that can't be written says so, and is tried again.
+	if err := os.RemoveAll(filepath.Join(dir, "tls")); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(300 * day)
+	for range 2 {
+		if _, err := b.Renew(); err == nil {
+			t.Error("nothing could be written, and nobody was told")
+		}
+	}
+}

@@ -16,12 +16,16 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/unit"
 )
 
-// Socket is where the daemon answers.
-const Socket = "/run/skerry/status.sock"
+// Where processes answer.
+const (
+	Socket     = "/run/skerry/status.sock" // the daemon: Machine
+	NodeSocket = "/run/skerry/node.sock"   // the node process: Node
+)
 
 // Machine is the state of this machine. Its JSON form is the contract of
 // `skerry status -o json`.
@@ -35,10 +39,17 @@ type Machine struct {
 	Ready      bool           `json:"ready" yaml:"ready"`                       // the node is Ready
 	Phases     []phase.Report `json:"phases" yaml:"phases"`
 	Units      []unit.Status  `json:"units,omitempty" yaml:"units,omitempty"`
+	// Servers are how an agent reaches the servers of its cluster.
+	Servers []loadbalancer.ServerStatus `json:"servers,omitempty" yaml:"servers,omitempty"`
 	// Trial is until when a configuration is on trial, unless it is confirmed.
 	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
+}
+
+// Node is what the node process knows of itself.
+type Node struct {
+	Servers []loadbalancer.ServerStatus `json:"servers"`
 }
 
 // Route is something else that is answered on the socket, with the pattern of
@@ -50,7 +61,7 @@ type Route struct {
 
 // Serve answers on socket with what current returns, and the routes, until ctx
 // ends.
-func Serve(ctx context.Context, socket string, current func(context.Context) Machine, routes ...Route) error {
+func Serve[T any](ctx context.Context, socket string, current func(context.Context) T, routes ...Route) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return fmt.Errorf("create directory of status socket: %w", err)
 	}
@@ -93,24 +104,23 @@ func Client(socket string) *http.Client {
 	}}
 }
 
-// Get asks the daemon that listens on socket.
-func Get(ctx context.Context, socket string) (Machine, error) {
+// Get asks the process that listens on socket.
+func Get[T any](ctx context.Context, socket string) (state T, err error) {
 	client := Client(socket)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://skerry/status", nil)
 	if err != nil {
-		return Machine{}, err
+		return state, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return Machine{}, fmt.Errorf("ask the daemon on %s: %w", socket, err)
+		return state, fmt.Errorf("ask on %s: %w", socket, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return Machine{}, fmt.Errorf("ask the daemon on %s: %s", socket, resp.Status)
+		return state, fmt.Errorf("ask on %s: %s", socket, resp.Status)
 	}
-	var m Machine
-	if err := json.NewDecoder(resp.Body).Decode(&m); err != nil {
-		return Machine{}, fmt.Errorf("read the daemon's answer: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(&state); err != nil {
+		return state, fmt.Errorf("read the answer on %s: %w", socket, err)
 	}
-	return m, nil
+	return state, nil
 }

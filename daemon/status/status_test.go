@@ -24,7 +24,7 @@ func TestServeAndGet(t *testing.T) {
 	var got Machine
 	var err error
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if got, err = Get(ctx, socket); err == nil {
+		if got, err = Get[Machine](ctx, socket); err == nil {
 			break
 		}
 	}

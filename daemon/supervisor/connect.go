@@ -4,9 +4,12 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 
 	"github.com/skerry-os/skerry/daemon/tunnel"
 )
@@ -44,6 +47,34 @@ func (s *Server) egress(w http.ResponseWriter, r *http.Request, _ *caller) error
 	// Of what the client sent early, some may be in the server's buffer.
 	pipe(client, buffered.Reader, backend)
 	return nil
+}
+
+// listenEgress answers kube-apiserver's CONNECT on a socket of its own. Whoever
+// can open that is root on this machine.
+func (s *Server) listenEgress() (*http.Server, error) {
+	socket := s.config.egressSocket()
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove stale egress socket: %w", err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("listen for kube-apiserver: %w", err)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return nil, fmt.Errorf("protect egress socket: %w", err)
+	}
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.serve(w, r, route{methods: []string{http.MethodConnect}, serve: s.egress})
+		}),
+		ReadHeaderTimeout: readHeaderTimeout,
+	}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("kube-apiserver can't reach nodes any more", "error", err)
+		}
+	}()
+	return server, nil
 }
 
 // pipe copies until either side is done. What travels is TLS, which doesn't use

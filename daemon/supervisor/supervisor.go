@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +45,9 @@ type Config struct {
 	DataDir string
 	Log     *slog.Logger
 }
+
+// egressSocket is in a directory that is root's only.
+func (c Config) egressSocket() string { return filepath.Join(c.DataDir, "egress.sock") }
 
 // Server is a supervisor.
 type Server struct {
@@ -84,12 +86,7 @@ func New(config Config) (*Server, error) {
 		deferred: newDeferredNodes(),
 	}
 	s.routes = s.routeTable()
-	egress := tunnel.EgressConfig{
-		URL:      "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(config.Cluster.HTTPSListenPort)),
-		CAFile:   config.Bundle.TLSFile("server-ca.crt"),
-		CertFile: config.Bundle.TLSFile("client-kube-apiserver.crt"),
-		KeyFile:  config.Bundle.TLSFile("client-kube-apiserver.key"),
-	}
+	egress := tunnel.EgressConfig{Socket: config.egressSocket()}
 	if err := egress.Write(filepath.Join(config.DataDir, "etc", "egress-selector-config.yaml")); err != nil {
 		return nil, err
 	}
@@ -140,6 +137,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		// Failed handshakes are the noise of port scanners and health checks.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	egress, err := s.listenEgress()
+	if err != nil {
+		return err
+	}
 	background, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -153,12 +154,13 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		timeout, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
 		s.tunnel.Close()
+		egress.Close() //nolint:errcheck // its connections are the apiserver's, which ends too
 		if server.Shutdown(timeout) != nil {
 			server.Close() //nolint:errcheck // watches don't end by themselves
 		}
 	}()
 	s.log.Info("supervisor is listening", "address", listener.Addr())
-	err := server.ServeTLS(listener, "", "")
+	err = server.ServeTLS(listener, "", "")
 	stop()
 	<-shutdown
 	<-done

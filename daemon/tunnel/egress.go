@@ -13,10 +13,10 @@ import (
 // EgressConfig tells kube-apiserver to send what goes to nodes and pods through
 // the supervisor's CONNECT.
 type EgressConfig struct {
-	URL string // of the supervisor
-	// CertFile and KeyFile are kube-apiserver's client certificate, CAFile the
-	// supervisor's authority.
-	CAFile, CertFile, KeyFile string
+	// Socket is where the supervisor answers CONNECT. Over TLS, kube-apiserver
+	// would go on using the certificate it has read at its start, and would be cut
+	// off from the nodes when that expires.
+	Socket string
 }
 
 // Write writes kube-apiserver's egress selector configuration to file.
@@ -29,10 +29,7 @@ func (e EgressConfig) Write(file string) error {
 			"name": "cluster",
 			"connection": fields{
 				"proxyProtocol": "HTTPConnect",
-				"transport": fields{"tcp": fields{
-					"url":       e.URL,
-					"tlsConfig": fields{"caBundle": e.CAFile, "clientCert": e.CertFile, "clientKey": e.KeyFile},
-				}},
+				"transport":     fields{"uds": fields{"udsName": e.Socket}},
 			},
 		}},
 	})

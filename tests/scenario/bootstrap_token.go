@@ -15,6 +15,7 @@ var bootstrapToken = Scenario{
 	Name:   "bootstrap-token",
 	Suite:  SuiteAll,
 	Shows:  "an agent joins with a token that skerry token create made; deleted, the token lets nobody in, and the agent stays",
+	Native: true,
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
 		server, cluster, err := t.Server(ctx)

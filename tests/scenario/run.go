@@ -22,10 +22,12 @@ type Options struct {
 	// Build is the folder for everything that running leaves behind: disks while they are in use, and evidence of
 	// failures.
 	Build string
-	Keep  bool   // keep disks, and after a failure the running machines until the context ends
-	Seed  uint64 // of everything random
-	Out   io.Writer
-	Log   *slog.Logger
+	Keep  bool // keep disks, and after a failure the running machines until the context ends
+	// Native runs all scenarios on native machines, also those that are about what these do not have.
+	Native bool
+	Seed   uint64 // of everything random
+	Out    io.Writer
+	Log    *slog.Logger
 }
 
 // Result is how one scenario went.
@@ -41,9 +43,10 @@ func Run(ctx context.Context, opts Options, chosen []Scenario) []Result {
 	defer r.closeLab()
 	fmt.Fprintf(r.Out, "%d scenarios with %s on %s (seed %d)\n", len(chosen), opts.Image, vm.Accelerator(), opts.Seed)
 	var results []Result
-	for _, ownLab := range []bool{false, true} {
+	for _, group := range []struct{ ownLab, native bool }{{false, false}, {false, true}, {true, true}, {true, false}} {
 		for _, s := range chosen {
-			if s.OwnLab != ownLab || ctx.Err() != nil {
+			s.Native = s.Native || opts.Native
+			if s.OwnLab != group.ownLab || s.Native != group.native || ctx.Err() != nil {
 				continue
 			}
 			results = append(results, r.run(ctx, s))
@@ -62,11 +65,11 @@ type runner struct {
 func (r *runner) run(ctx context.Context, s Scenario) Result {
 	began := time.Now()
 	fmt.Fprintf(r.Out, "\n=== %s: %s\n", s.Name, s.Shows)
-	if s.OwnLab {
+	if s.OwnLab || (r.shared != nil && r.shared.native != s.Native) {
 		r.closeLab()
 	}
 	t := &T{Options: r.Options, name: s.Name, began: began}
-	err := r.openLab(ctx)
+	err := r.openLab(ctx, s.Native)
 	if err == nil {
 		t.machines = r.shared
 		err = s.Run(ctx, t)
@@ -109,7 +112,7 @@ func (r *runner) failed(ctx context.Context, s Scenario, failure error) {
 	}
 }
 
-func (r *runner) openLab(ctx context.Context) error {
+func (r *runner) openLab(ctx context.Context, native bool) error {
 	if r.shared != nil {
 		return nil
 	}
@@ -118,11 +121,11 @@ func (r *runner) openLab(ctx context.Context) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	lab, err := vm.NewLab(ctx, vm.LabConfig{Dir: dir, Image: r.Image, Log: r.Log})
+	lab, err := vm.NewLab(ctx, vm.LabConfig{Dir: dir, Image: r.Image, Native: native, Log: r.Log})
 	if err != nil {
 		return err
 	}
-	r.shared = &machines{lab: lab, scanned: map[*vm.Console]int{}}
+	r.shared = &machines{lab: lab, native: native, scanned: map[*vm.Console]int{}}
 	return nil
 }
 

@@ -29,6 +29,8 @@ type Scenario struct {
 	Name  string // lower case with hyphens, also the name of its file
 	Suite Suite
 	Shows string // what a user would see, in one line
+	// Native is set where firmware, kernel, disk and clock don't matter: the machines are native ones then.
+	Native bool
 	// OwnLab is set where a scenario would harm the machines it shares with others.
 	OwnLab bool
 	Run    func(ctx context.Context, t *T) error
@@ -62,6 +64,7 @@ var All = slices.Concat([]Scenario{
 	nicRenamed,
 	threeAgents,
 	bootstrapToken,
+	registrationAddressRemoved,
 	agentReboots,
 	serverPowerCuts,
 })

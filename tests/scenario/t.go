@@ -25,6 +25,7 @@ const (
 // machines is a lab with the machines that scenarios share.
 type machines struct {
 	lab     *vm.Lab
+	native  bool
 	server  *vm.Machine
 	cluster *vm.Cluster
 	agent   *vm.Machine

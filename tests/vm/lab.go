@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/skerry-os/skerry/tests/cluster"
 	"github.com/skerry-os/skerry/tests/vm/ethernet"
 )
 
@@ -28,7 +29,10 @@ type LabConfig struct {
 	Dir string
 	// Image is the raw image that machines boot from. It is never written to.
 	Image string
-	Log   *slog.Logger
+	// Native runs machines as processes of this machine, on its kernel (see package cluster): in seconds instead of
+	// minutes, without all that concerns firmware, kernel, disks and clock.
+	Native bool
+	Log    *slog.Logger
 	// Follow, if not nil, is called with each line of each machine's console.
 	Follow func(m *Machine, l Line)
 }
@@ -43,6 +47,7 @@ type Lab struct {
 	hosts    []*ethernet.Host // beside host
 	firmware firmware
 	accel    accelerator
+	root     Partition // of the image, where machines are native
 	key      ssh.Signer
 
 	mu       sync.Mutex
@@ -52,13 +57,7 @@ type Lab struct {
 
 // NewLab makes a lab without machines. It ends with ctx, or when Close is called: no machine survives either.
 func NewLab(ctx context.Context, cfg LabConfig) (*Lab, error) {
-	if err := CheckHost(); err != nil {
-		return nil, err
-	}
-	fw, err := findFirmware()
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	for _, path := range []*string{&cfg.Image, &cfg.Dir} {
 		// Disks name their image by path, and QEMU looks for it from the disk's folder.
 		if *path, err = filepath.Abs(*path); err != nil {
@@ -76,7 +75,10 @@ func NewLab(ctx context.Context, cfg LabConfig) (*Lab, error) {
 	if os.Link(cfg.Image, own) == nil {
 		cfg.Image = own
 	} // else it is on another file system, and its owner had better leave it alone
-	l := &Lab{cfg: cfg, sw: ethernet.NewSwitch(), firmware: fw, accel: chooseAccelerator(), names: map[string]netip.Addr{}}
+	l := &Lab{cfg: cfg, sw: ethernet.NewSwitch(), names: map[string]netip.Addr{}}
+	if err := l.findEngine(); err != nil {
+		return nil, err
+	}
 	if l.key, err = loadOrCreateKey(l.KeyFile()); err != nil {
 		return nil, err
 	}
@@ -85,6 +87,23 @@ func NewLab(ctx context.Context, cfg LabConfig) (*Lab, error) {
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	return l, nil
+}
+
+// findEngine finds out what machines are made of.
+func (l *Lab) findEngine() (err error) {
+	if l.cfg.Native {
+		if err := cluster.CheckHost(); err != nil {
+			return err
+		}
+		l.root, err = rootPartition(l.cfg.Image)
+		return err
+	}
+	if err := CheckHost(); err != nil {
+		return err
+	}
+	l.accel = chooseAccelerator()
+	l.firmware, err = findFirmware()
+	return err
 }
 
 // Close switches all machines off, the hard way, and takes the network down. The files stay.

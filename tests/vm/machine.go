@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -67,7 +69,7 @@ type Machine struct {
 	mu sync.Mutex // guards everything that follows
 	// boots has a console for each time the machine was switched on or reset.
 	boots    []*Console
-	process  *qemu  // nil when off
+	process  power  // nil when off
 	unlinked []bool // by card, those whose cable is pulled
 	ending   string // why the machine went off, as QEMU says it
 	snapshot string // to start from at the next power-on
@@ -99,6 +101,12 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
 	}
 	if err := os.MkdirAll(m.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+	}
+	if l.cfg.Native {
+		if cfg.UserData == nil {
+			return m, nil
+		}
+		return m, m.SetUserData(cfg.UserData)
 	}
 	if err := newOverlay(ctx, l.cfg.Image, "raw", m.disk, cfg.Disk); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
@@ -139,7 +147,11 @@ func (m *Machine) Address() netip.Addr { return ethernet.Address(m.number) }
 func (m *Machine) SetUserData(userData []byte) error {
 	// The instance ID stays the same over all boots of one machine, as a cloud would have it.
 	metaData := fmt.Sprintf("instance-id: %s\nlocal-hostname: %s\n", m.cfg.Name, m.cfg.Name)
-	return writeSeed(m.seedPath(), map[string][]byte{"user-data": userData, "meta-data": []byte(metaData)})
+	files := map[string][]byte{"user-data": userData, "meta-data": []byte(metaData)}
+	if m.lab.cfg.Native {
+		return m.writeCredentials(files)
+	}
+	return writeSeed(m.seedPath(), files)
 }
 
 // Running says whether the machine is switched on.
@@ -179,6 +191,49 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 			m.lab.cfg.Follow(m, l)
 		}
 	})
+	p, err := m.start(ctx, console, messages)
+	if err != nil {
+		file.Close()
+		messages.Close()
+		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
+	}
+	m.process, m.snapshot = p, ""
+	m.boots = append(m.boots, console)
+	m.lab.cfg.Log.Debug("power on", "machine", m.cfg.Name, "boot", n)
+	for card, port := range m.ports {
+		go port.Serve(p.wires()[card]) //nolint:errcheck // ends with the process, whose end is dealt with below
+	}
+	stop := context.AfterFunc(m.lab.ctx, p.kill)
+	go func() {
+		<-p.ended()
+		stop()
+		for _, wire := range p.wires() {
+			wire.Close()
+		}
+		console.Close()
+		file.Close()
+		messages.Close()
+		m.ended(p)
+	}()
+	return nil
+}
+
+// power is a machine that is on.
+type power interface {
+	wires() []net.Conn // Ethernet frames of each card
+	kill()
+	ended() <-chan struct{} // closed when the machine is off and its console is complete
+	reason() string         // of one that has ended by itself: "guest-reset" of one that is to be switched on again
+}
+
+func (m *Machine) start(ctx context.Context, console *Console, messages io.Writer) (power, error) {
+	if m.lab.cfg.Native {
+		return m.startNative(console, messages)
+	}
+	return m.startVirtual(ctx, console, messages)
+}
+
+func (m *Machine) startVirtual(ctx context.Context, console *Console, messages io.Writer) (_ power, err error) {
 	h := hardware{
 		name: m.cfg.Name, cpus: m.cfg.CPUs, memory: m.cfg.Memory,
 		disk: m.disk, vars: m.varsPath(), firmware: m.lab.firmware, accel: m.lab.accel, snapshot: m.snapshot,
@@ -186,9 +241,7 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 		discs: m.cfg.Discs, clock: m.cfg.Clock,
 	}
 	if h.fwCfg, err = writeFwCfg(m.dir, m.cfg.FwCfg); err != nil {
-		file.Close()
-		messages.Close()
-		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
+		return nil, err
 	}
 	for card, n := range m.cfg.NICs {
 		h.nics = append(h.nics, nic{model: cmp.Or(n.Model, defaultModel), mac: m.MAC(card), slot: n.Slot, unlinked: m.unlinked[card]})
@@ -196,44 +249,20 @@ func (m *Machine) powerOnLocked(ctx context.Context) error {
 	if exists(m.seedPath()) {
 		h.seed = m.seedPath()
 	}
-	q, err := startQEMU(ctx, h, console, messages)
-	if err != nil {
-		file.Close()
-		messages.Close()
-		return fmt.Errorf("switch %s on: %w", m.cfg.Name, err)
-	}
-	m.process, m.snapshot = q, ""
-	m.boots = append(m.boots, console)
-	m.lab.cfg.Log.Debug("power on", "machine", m.cfg.Name, "boot", n)
-	for card, port := range m.ports {
-		go port.Serve(q.wires[card]) //nolint:errcheck // ends with the process, whose end is dealt with below
-	}
-	stop := context.AfterFunc(m.lab.ctx, q.kill)
-	go func() {
-		<-q.exited
-		stop()
-		q.closeWires()
-		console.Close()
-		file.Close()
-		messages.Close()
-		m.ended(q)
-	}()
-	return nil
+	return startQEMU(ctx, h, console, messages)
 }
 
-// ended deals with a QEMU process that is gone.
-func (m *Machine) ended(q *qemu) {
-	reason := q.control.shutdownReason()
+// ended deals with a machine that is off.
+func (m *Machine) ended(p power) {
+	reason := p.reason()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hangUpLocked()
-	if m.process != q {
+	if m.process != p {
 		return // switched off on purpose
 	}
 	m.process = nil
-	if m.ending = reason; reason == "" {
-		m.ending = fmt.Sprintf("QEMU ended: %v", q.err)
-	}
+	m.ending = reason
 	m.lab.cfg.Log.Debug("machine stopped", "machine", m.cfg.Name, "reason", m.ending)
 	if reason == "guest-reset" && m.lab.ctx.Err() == nil {
 		if err := m.powerOnLocked(m.lab.ctx); err != nil {
@@ -247,14 +276,14 @@ func (m *Machine) ended(q *qemu) {
 // memory of QEMU and lost.
 func (m *Machine) PowerCut() {
 	m.mu.Lock()
-	q := m.process
+	p := m.process
 	m.process, m.ending = nil, "power cut"
 	m.mu.Unlock()
-	if q == nil {
+	if p == nil {
 		return
 	}
-	q.kill()
-	<-q.exited
+	p.kill()
+	<-p.ended()
 }
 
 // Shutdown powers the machine off in order and waits until it is off.
@@ -311,10 +340,10 @@ func (m *Machine) BootID(ctx context.Context) (string, error) {
 // Snapshot stores the running machine, memory and disk, under a name.
 func (m *Machine) Snapshot(ctx context.Context, name string) error {
 	m.mu.Lock()
-	q := m.process
+	q, ok := m.process.(*qemu)
 	m.mu.Unlock()
-	if q == nil {
-		return fmt.Errorf("snapshot %s: it is off", m.cfg.Name)
+	if !ok {
+		return fmt.Errorf("snapshot %s: it is no virtual machine that is on", m.cfg.Name)
 	}
 	if err := q.control.monitor(ctx, "savevm "+name); err != nil {
 		return fmt.Errorf("snapshot %s: %w", m.cfg.Name, err)

@@ -77,7 +77,11 @@ func (m *Machine) SetLink(ctx context.Context, card int, up bool) error {
 	if m.process == nil {
 		return nil
 	}
-	return m.process.setLink(ctx, card, up)
+	q, ok := m.process.(*qemu)
+	if !ok {
+		return fmt.Errorf("pull a cable of %s: its cards have none at its end", m.cfg.Name)
+	}
+	return q.setLink(ctx, card, up)
 }
 
 func (q *qemu) setLink(ctx context.Context, card int, up bool) error {

@@ -141,11 +141,22 @@ func quoteOption(path string) string { return strings.ReplaceAll(path, ",", ",,"
 
 // qemu is one running QEMU process: one boot of a machine.
 type qemu struct {
-	control *qmp
-	wires   []net.Conn // Ethernet frames of each card
-	kill    func()
-	exited  chan struct{} // closed when the process is gone and its console is complete
-	err     error         // of a process that ended by itself and badly; valid after exited
+	control  *qmp
+	cables   []net.Conn // Ethernet frames of each card
+	killOnce func()
+	exited   chan struct{} // closed when the process is gone and its console is complete
+	err      error         // of a process that ended by itself and badly; valid after exited
+}
+
+func (q *qemu) wires() []net.Conn      { return q.cables }
+func (q *qemu) kill()                  { q.killOnce() }
+func (q *qemu) ended() <-chan struct{} { return q.exited }
+
+func (q *qemu) reason() string {
+	if reason := q.control.shutdownReason(); reason != "" {
+		return reason
+	}
+	return fmt.Sprintf("QEMU ended: %v", q.err)
 }
 
 // startQEMU switches the machine on. Its console goes to out, QEMU's own complaints to messages.
@@ -165,7 +176,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 			return nil, err
 		}
 		defer file.Close()
-		q.wires, inherited = append(q.wires, wire), append(inherited, file)
+		q.cables, inherited = append(q.cables, wire), append(inherited, file)
 	}
 
 	var complaints bytes.Buffer
@@ -194,7 +205,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 		control.Close()
 		return nil, fmt.Errorf("start %s: %w", qemuBinary, err)
 	}
-	q.kill = sync.OnceFunc(func() {
+	q.killOnce = sync.OnceFunc(func() {
 		cmd.Process.Kill() //nolint:errcheck // it may have ended already
 	})
 	if q.control, err = newQMP(ctx, control); err != nil {
@@ -218,7 +229,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 }
 
 func (q *qemu) closeWires() {
-	for _, wire := range q.wires {
+	for _, wire := range q.cables {
 		wire.Close()
 	}
 }

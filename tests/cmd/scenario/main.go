@@ -24,11 +24,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-os/skerry/tests/cluster"
 	"github.com/skerry-os/skerry/tests/scenario"
 	"github.com/skerry-os/skerry/tests/vm"
 )
 
 func main() {
+	cluster.Helper()
 	// The machines end with the context, and with this process, whichever comes first.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -71,7 +73,7 @@ func list(out io.Writer) error {
 
 func runCommand() *cobra.Command {
 	var suite, image, build string
-	var keep, verbose bool
+	var keep, verbose, native bool
 	var seed uint64
 	cmd := &cobra.Command{
 		Use: "run [NAME...]", Short: "Run scenarios, by name or by suite",
@@ -97,7 +99,7 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			results := scenario.Run(cmd.Context(), scenario.Options{
-				Image: image, Examples: "examples", Build: build, Keep: keep, Seed: seed, Out: cmd.OutOrStdout(),
+				Image: image, Examples: "examples", Build: build, Keep: keep, Native: native, Seed: seed, Out: cmd.OutOrStdout(),
 				Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 			}, chosen)
 			return summarize(cmd.OutOrStdout(), chosen, results)
@@ -108,6 +110,7 @@ func runCommand() *cobra.Command {
 	cmd.Flags().StringVar(&build, "build", "build", "folder for disks and for the evidence of failures")
 	cmd.Flags().BoolVar(&keep, "keep", false, "keep disks, and the machines of a failed scenario running until Ctrl-C")
 	cmd.Flags().Uint64Var(&seed, "seed", 0, "seed of everything random (default: a new one)")
+	cmd.Flags().BoolVar(&native, "native", false, "run machines on this machine's kernel, in seconds; what is about firmware, kernel, disk or clock fails")
 	cmd.Flags().BoolVar(&verbose, "verbose", false, "tell what the harness does")
 	return cmd
 }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/skerry-os/skerry/daemon/join"
+	"github.com/skerry-os/skerry/daemon/pki"
+)
+
+const (
+	// renewInterval is how often the node looks at its certificates: a machine may
+	// have slept past an expiry, and nothing works on it then.
+	renewInterval = 10 * time.Second
+	// renewPause is the time between two renewals. A cluster whose authority is
+	// near its own end has no longer certificates to give.
+	renewPause = time.Hour
+)
+
+// renewCertificates fetches this node's certificates anew when they are about to
+// expire, or have, until ctx ends. Kubelet, kube-proxy, flannel and tunnel read
+// the files again.
+func renewCertificates(ctx context.Context, files join.Files, log *slog.Logger, joinAgain func(context.Context) error) error {
+	ticker := time.NewTicker(renewInterval)
+	defer ticker.Stop()
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		due := expiring(files, time.Now(), log)
+		if due == "" || (!last.IsZero() && time.Since(last) < renewPause) {
+			continue
+		}
+		log.Info("renewing this node's certificates", "because of", due)
+		if err := joinAgain(ctx); err != nil {
+			return err // ctx ended, or the configuration can't work, which it did
+		}
+		last = time.Now()
+	}
+}
+
+// expiring returns the first file whose certificate is to be renewed at now.
+func expiring(files join.Files, now time.Time, log *slog.Logger) string {
+	for _, pair := range []join.Pair{files.ServingKubelet, files.ClientKubelet, files.ClientKubeProxy, files.ClientController} {
+		cert, err := pki.ReadCertificate(pair.Cert)
+		if err != nil {
+			log.Error("a certificate of this node is damaged", "error", err)
+			return pair.Cert
+		}
+		if !now.Before(cert.NotAfter.Add(-pki.RenewBefore)) {
+			return pair.Cert
+		}
+	}
+	return ""
+}
