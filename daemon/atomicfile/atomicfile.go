@@ -62,6 +62,14 @@ func Symlink(target, path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// Remove deletes a file for good: not even a power cut brings it back.
+func Remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

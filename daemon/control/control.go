@@ -28,6 +28,7 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/addons"
+	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/supervisor"
 	"github.com/skerry-os/skerry/daemon/token"
@@ -136,6 +137,9 @@ func Run(ctx context.Context, opts Options) error {
 		})
 	}
 
+	if err := expiry.Register(opts.Cluster.DataDir, "server", opts.Log); err != nil {
+		return err
+	}
 	run("certificates", func(ctx context.Context) error { return renewCertificates(ctx, bundle, opts) })
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))

@@ -28,6 +28,7 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/join"
 )
 
@@ -91,6 +92,9 @@ func Run(ctx context.Context, opts Options) error {
 	}
 
 	run("connections to servers", servers.run)
+	if err := expiry.Register(opts.Cluster.DataDir, "agent", opts.Log); err != nil {
+		return err
+	}
 	run("certificates", func(ctx context.Context) error {
 		return renewCertificates(ctx, joined.Files, opts.Log, func(ctx context.Context) error {
 			_, err := opts.join(ctx, servers, opts.Log)
@@ -135,8 +139,8 @@ func Run(ctx context.Context, opts Options) error {
 		}
 		opts.Status("node " + opts.NodeName + " is Ready")
 		opts.Ready()
-		<-ctx.Done()
-		return nil
+		go expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
+		return waitDeleted(ctx, client, opts.NodeName)
 	})
 	return group.Wait()
 }

@@ -5,6 +5,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -96,7 +97,44 @@ func (s *Server) watchNodes(ctx context.Context) {
 		return
 	}
 	factory.Start(ctx.Done())
+	var tending sync.WaitGroup
+	defer tending.Wait()
+	tending.Go(func() { s.tendPasswords(ctx, a.passwords) })
 	s.storeDeferred(ctx, a.passwords)
+}
+
+// sweepInterval is K3s'.
+const sweepInterval = time.Minute
+
+// tendPasswords takes over the passwords of an older server, and frees the names
+// of nodes that never came, until ctx ends. What fails is tried again.
+func (s *Server) tendPasswords(ctx context.Context, passwords *nodepassword.Store) {
+	legacy := filepath.Join(s.config.DataDir, "cred", "node-passwd")
+	told := ""
+	tell := func(err error) {
+		// The same line each minute would be noise.
+		if err != nil && err.Error() != told && ctx.Err() == nil {
+			told = err.Error()
+			s.log.Error("node passwords need care", "error", err)
+		}
+	}
+	for {
+		migrated, err := passwords.Migrate(ctx, legacy)
+		if len(migrated) > 0 {
+			s.log.Info("node passwords of an older server are now Secrets", "nodes", migrated)
+		}
+		tell(err)
+		freed, err := passwords.Sweep(ctx, time.Now())
+		if len(freed) > 0 {
+			s.log.Info("names of nodes that never came are free again", "nodes", freed)
+		}
+		tell(err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sweepInterval):
+		}
+	}
 }
 
 // strip leaves of a Node what is used here: there may be hundreds, each with

@@ -42,7 +42,12 @@ var agentJoin = Scenario{
 }
 
 func isAgentNode(ctx context.Context, c *vm.Cluster, agent *vm.Machine) error {
-	node, err := c.CoreV1().Nodes().Get(ctx, agent.Name(), metav1.GetOptions{})
+	return isAgentNodeAt(ctx, c, agent.Name(), agent)
+}
+
+// isAgentNodeAt checks that a Node is an agent's, and of this machine.
+func isAgentNodeAt(ctx context.Context, c *vm.Cluster, name string, agent *vm.Machine) error {
+	node, err := c.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}

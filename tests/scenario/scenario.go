@@ -65,6 +65,13 @@ var All = slices.Concat([]Scenario{
 	threeAgents,
 	bootstrapToken,
 	registrationAddressRemoved,
+	nodePasswordLost,
+	nodeDeletedRejoins,
+	hostnameReused,
+	nodeID,
+	serverRestartKeepsPods,
+	legacyNodePasswd,
+	fiftyAgents,
 	agentReboots,
 	serverPowerCuts,
 })
