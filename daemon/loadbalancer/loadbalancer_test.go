@@ -206,16 +206,6 @@ func (c *client) server(t *testing.T) string {
 	return name
 }
 
-func waitFor(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if condition() {
-			return
-		}
-	}
-	t.Fatalf("waited in vain for %s", what)
-}
-
 const (
 	fixed   = "registration.example.org:6443"
 	serverA = "192.0.2.1:6443"

@@ -145,9 +145,10 @@ func (c *crowd) ask(ctx context.Context, client *http.Client, method, path strin
 			request.Header = header.Clone()
 		}
 		if path != "/cacerts" { // nothing secret before the CA is known
+			// Whoever the token was made for, an agent uses it as a node.
 			_, secret, _ := strings.Cut(c.token, "::")
-			user, password, _ := strings.Cut(secret, ":")
-			request.SetBasicAuth(user, password)
+			_, password, _ := strings.Cut(secret, ":")
+			request.SetBasicAuth("node", password)
 		}
 		response, err := client.Do(request)
 		if err != nil {
