@@ -33,8 +33,11 @@ func renewCertificates(ctx context.Context, files join.Files, log *slog.Logger, 
 			return nil
 		case <-ticker.C:
 		}
+		if !last.IsZero() && time.Since(last) < renewPause {
+			continue
+		}
 		due := expiring(files, time.Now(), log)
-		if due == "" || (!last.IsZero() && time.Since(last) < renewPause) {
+		if due == "" {
 			continue
 		}
 		log.Info("renewing this node's certificates", "because of", due)
