@@ -85,7 +85,7 @@ func (b *Balancer) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 			answered++
 			if r.err == nil {
 				go closeLate(results, asked-answered)
-				return b.connected(r.server, r.conn), nil
+				return b.connected(r.server, r.conn)
 			}
 			errs = append(errs, r.err)
 			if ctx.Err() == nil {
@@ -124,15 +124,19 @@ func allFailed(errs []error) error {
 	return fmt.Errorf("all servers failed: %s", strings.Join(texts, "; "))
 }
 
-func (b *Balancer) connected(s *server, c net.Conn) net.Conn {
+func (b *Balancer) connected(s *server, c net.Conn) (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.servers[s.address] != s {
+		c.Close()
+		return nil, fmt.Errorf("server %s was removed while it was dialed", s.address)
+	}
 	w := &conn{Conn: c, balancer: b, server: s}
 	s.conns[w] = struct{}{}
 	s.dials++
 	s.failure = ""
 	b.stepLocked(s, dialed)
-	return w
+	return w, nil
 }
 
 func (b *Balancer) notConnected(s *server, err error) {

@@ -232,8 +232,10 @@ func (b *Balancer) listLocked(addresses []string) {
 		switch {
 		case slices.Contains(addresses, s.address):
 		case s.address == b.defaultAddress:
-			// Its connections stay until another server is known to answer.
-			if s.listed = false; s.state != Failed {
+			// Its connections stay until another server is known to answer; its
+			// tunnel ends, which says nothing of it.
+			s.listed, s.up = false, false
+			if s.state != Failed {
 				b.enterLocked(s, Standby)
 			}
 		default:

@@ -95,6 +95,12 @@ func (n *network) stop(address string) {
 	}
 }
 
+func (n *network) setSilent(address string, silent bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent[address] = silent
+}
+
 func (n *network) dial(ctx context.Context, address string, _ time.Duration) (net.Conn, error) {
 	n.mu.Lock()
 	p, silent := n.servers[address], n.silent[address]
@@ -222,6 +228,7 @@ func TestRegistrationAddress(t *testing.T) {
 		t.Fatalf("connected to %q, want the registration address", got)
 	}
 	b.expect(t, "registered", map[string]State{fixed: Recovering})
+	b.SetHealth(fixed, true)
 
 	b.SetServers([]string{serverA})
 	b.expect(t, "servers known", map[string]State{fixed: Standby, serverA: Unchecked})
@@ -254,6 +261,42 @@ func TestRegistrationAddress(t *testing.T) {
 	}
 }
 
+// A registration address that is gone stays failed, though its tunnel was up
+// until the servers were known.
+func TestRegistrationAddressStaysFailed(t *testing.T) {
+	n := newNetwork(t)
+	b := n.balancer(t, "")
+	b.SetHealth(fixed, true)
+	b.SetServers([]string{serverA})
+	if got := b.connect(t).server(t); got != "" {
+		t.Fatalf("connected to %q", got)
+	}
+	b.after(time.Second)
+	b.expect(t, "gone", map[string]State{fixed: Failed, serverA: Failed})
+	for _, s := range b.Status() {
+		if s.Tunnel {
+			t.Errorf("%s is said to have a tunnel", s.Address)
+		}
+	}
+}
+
+// A server that is removed while it is dialed gets no connection that nobody
+// would end.
+func TestRemovedWhileDialed(t *testing.T) {
+	n := newNetwork(t, serverA)
+	b := n.balancer(t, "")
+	b.SetServers([]string{serverA})
+	dial := b.Dial
+	b.Dial = func(ctx context.Context, address string, patience time.Duration) (net.Conn, error) {
+		c, err := dial(ctx, address, patience)
+		b.SetServers([]string{serverB})
+		return c, err
+	}
+	if _, err := b.DialContext(t.Context(), "", ""); err == nil || !strings.Contains(err.Error(), "removed while it was dialed") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 // A server that is killed is left at once, for new connections and old ones.
 func TestFailover(t *testing.T) {
 	n := newNetwork(t, serverA, serverB, serverC)
@@ -272,9 +315,7 @@ func TestFailover(t *testing.T) {
 			t.Fatalf("%s, which is connected to, is %s", active, b.state(active))
 		}
 		// Its tunnel is the first to notice; it goes down.
-		n.mu.Lock()
-		n.silent[active] = true
-		n.mu.Unlock()
+		n.setSilent(active, true)
 		b.SetHealth(active, false)
 		if got := watch.server(t); got != "" {
 			t.Errorf("a connection to %s outlived it", active)
@@ -287,9 +328,7 @@ func TestFailover(t *testing.T) {
 		if took := time.Since(started); took > time.Second {
 			t.Errorf("a new connection took %s", took)
 		}
-		n.mu.Lock()
-		n.silent[active] = false
-		n.mu.Unlock()
+		n.setSilent(active, false)
 		b.SetHealth(active, true)
 		b.after(time.Second)
 		b.expect(t, "back again", map[string]State{active: Preferred, next: Active})
@@ -309,9 +348,7 @@ func TestSilentServer(t *testing.T) {
 	if got := second.server(t); got != active {
 		t.Fatalf("connections go to %s and %s", active, got)
 	}
-	n.mu.Lock()
-	n.silent[active] = true
-	n.mu.Unlock()
+	n.setSilent(active, true)
 	started := time.Now()
 	third := b.connect(t)
 	other := third.server(t)
@@ -345,16 +382,12 @@ func TestSettles(t *testing.T) {
 	first, second := b.connect(t), b.connect(t)
 	active := first.server(t)
 	second.server(t)
-	n.mu.Lock()
-	n.silent[active] = true
-	n.mu.Unlock()
+	n.setSilent(active, true)
 	stray := b.connect(t)
 	if got := stray.server(t); got == active {
 		t.Fatal("a silent server has answered")
 	}
-	n.mu.Lock()
-	n.silent[active] = false
-	n.mu.Unlock()
+	n.setSilent(active, false)
 	b.after(settleAfter)
 	if got := stray.server(t); got != "" {
 		t.Errorf("a connection stays at %s, though %s is well", got, active)

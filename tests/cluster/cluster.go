@@ -116,7 +116,7 @@ func Start(spec Spec, console, messages io.Writer) (*Process, error) {
 		Setpgid:    true,
 	}
 	for range spec.MACs {
-		ours, theirs, err := socketPair()
+		ours, theirs, err := SocketPair("wire")
 		if err != nil {
 			p.closeWires()
 			return nil, err
@@ -153,12 +153,13 @@ func (p *Process) closeWires() {
 	}
 }
 
-func socketPair() (net.Conn, *os.File, error) {
+// SocketPair returns a connection and the file of its other end, for a child to inherit.
+func SocketPair(name string) (net.Conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("socket pair: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "wire"), os.NewFile(uintptr(fds[1]), "wire")
+	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
 	defer ours.Close()
 	conn, err := net.FileConn(ours)
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/skerry-os/skerry/tests/cluster"
 )
 
 const (
@@ -161,7 +163,7 @@ func (q *qemu) reason() string {
 
 // startQEMU switches the machine on. Its console goes to out, QEMU's own complaints to messages.
 func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu, error) {
-	control, controlFile, err := socketPair("qmp")
+	control, controlFile, err := cluster.SocketPair("qmp")
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +171,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 	q := &qemu{exited: make(chan struct{})}
 	inherited := []*os.File{controlFile} // qmpFD
 	for card := range h.nics {
-		wire, file, err := socketPair(netdev(card))
+		wire, file, err := cluster.SocketPair(netdev(card))
 		if err != nil {
 			control.Close()
 			q.closeWires()
@@ -232,22 +234,6 @@ func (q *qemu) closeWires() {
 	for _, wire := range q.cables {
 		wire.Close()
 	}
-}
-
-// socketPair returns a connection and the file of its other end, for a child to inherit.
-func socketPair(name string) (net.Conn, *os.File, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("socket pair: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
-	conn, err := net.FileConn(ours)
-	ours.Close()
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("socket pair: %w", err)
-	}
-	return conn, theirs, nil
 }
 
 // head keeps the first max bytes written to it; QEMU says what is wrong with its options first.
