@@ -109,7 +109,7 @@ SCENARIO = $(GO) build -o build/scenario ./tests/cmd/scenario && \
 
 .PHONY: test
 test: image unit ## everything that continuous integration runs: unit tests and the scenarios of suite "test"
-	@$(GO) run ./tests/cmd/scenario run --suite test --image $(IMAGE)
+	@$(SCENARIO) --suite test --image $(IMAGE)
 
 .PHONY: test-all
 test-all: image unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice

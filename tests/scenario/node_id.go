@@ -14,7 +14,7 @@ import (
 
 var nodeID = Scenario{
 	Name:   "node-id",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "two machines with one host name join with with-node-id, and keep their names over a reboot",
 	Native: true,
 	OwnLab: true,
