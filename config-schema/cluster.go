@@ -75,8 +75,15 @@ type Cluster struct {
 	KubeSchedulerArg ArgList `yaml:"kube-scheduler-arg"`
 	// Ports for services of type NodePort. The default is 30000-32767.
 	ServiceNodePortRange string `yaml:"service-node-port-range"`
-	// Database of the cluster. The default is SQLite in the data folder.
+	// Database of the cluster, which servers share: postgres://, mysql://, nats://, or http(s):// for etcd. The default is
+	// SQLite in the data folder, for one server.
 	DatastoreEndpoint Secret `yaml:"datastore-endpoint"`
+	// File of the authorities that the database's certificate is checked with.
+	DatastoreCAFile string `yaml:"datastore-cafile"`
+	// File of the certificate that this server shows the database.
+	DatastoreCertFile string `yaml:"datastore-certfile"`
+	// File of that certificate's key.
+	DatastoreKeyFile string `yaml:"datastore-keyfile"`
 }
 
 func (c *Cluster) check(s scope) {
@@ -114,12 +121,14 @@ func (c *Cluster) checkSecrets(s scope) {
 	if endpoint := c.DatastoreEndpoint.Reveal(); endpoint != "" {
 		scheme, _, ok := strings.Cut(endpoint, "://")
 		if !ok || !datastores[scheme] {
-			s.problem(s.at("datastore-endpoint"), "is not a datastore of this release", "begin it with sqlite://")
+			s.problem(s.at("datastore-endpoint"), "is not a datastore of this release",
+				"begin it with postgres://, mysql://, nats://, http://, https:// (for etcd) or sqlite://")
 		}
 	}
 }
 
-var datastores = set("sqlite")
+// datastores are the schemes of datastore-endpoint.
+var datastores = set("sqlite", "postgres", "postgresql", "mysql", "nats", "http", "https")
 
 func (c *Cluster) checkNode(s scope) {
 	if c.NodeName != "" {
@@ -164,9 +173,12 @@ func (c *Cluster) checkListeners(s scope) {
 
 func (c *Cluster) checkPaths(s scope) {
 	for key, name := range map[string]string{
-		"token-file":       c.TokenFile,
-		"data-dir":         c.DataDir,
-		"write-kubeconfig": c.WriteKubeconfig,
+		"token-file":         c.TokenFile,
+		"data-dir":           c.DataDir,
+		"write-kubeconfig":   c.WriteKubeconfig,
+		"datastore-cafile":   c.DatastoreCAFile,
+		"datastore-certfile": c.DatastoreCertFile,
+		"datastore-keyfile":  c.DatastoreKeyFile,
 	} {
 		if name != "" {
 			s.absolute(key, name)

@@ -145,6 +145,9 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.kube-scheduler-arg", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.service-node-port-range", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.datastore-endpoint", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.datastore-cafile", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.datastore-certfile", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.datastore-keyfile", When: Restart, Units: []string{controlUnit}},
 }
 
 // Outcome is what becomes of one change.

@@ -21,6 +21,7 @@ import (
 	schedapp "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	schedoptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 
+	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/pki"
 )
 
@@ -34,7 +35,7 @@ type components struct {
 // newComponents builds the options of all three components and parses their
 // flags. All of it must happen before the one ComponentGlobalsRegistry.Set():
 // the three share the registry, and it refuses to be set twice.
-func newComponents(opts Options, l layout, bundle *pki.Bundle) (*components, error) {
+func newComponents(opts Options, l layout, bundle *pki.Bundle, store *datastore.Store) (*components, error) {
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 	// Each component applies the logging options it was given; the first wins.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
@@ -46,15 +47,15 @@ func newComponents(opts Options, l layout, bundle *pki.Bundle) (*components, err
 	}
 	sched := schedoptions.NewOptions()
 
-	if err := parse("kube-apiserver", api.Flags(), apiserverArgs(opts, l), opts.Cluster.KubeAPIServerArg); err != nil {
+	if err := parse("kube-apiserver", api.Flags(), apiserverArgs(opts, l, store), opts.Cluster.KubeAPIServerArg); err != nil {
 		return nil, err
 	}
 	flags := manager.Flags(cmapp.KnownControllers(), cmapp.ControllersDisabledByDefault(), cmapp.ControllerAliases())
 	manager.ParsedFlags = &flags
-	if err := parse("kube-controller-manager", flags, controllerManagerArgs(opts, l), opts.Cluster.KubeControllerManagerArg); err != nil {
+	if err := parse("kube-controller-manager", flags, controllerManagerArgs(opts, l, store.Shared), opts.Cluster.KubeControllerManagerArg); err != nil {
 		return nil, err
 	}
-	if err := parse("kube-scheduler", *sched.Flags, schedulerArgs(l), opts.Cluster.KubeSchedulerArg); err != nil {
+	if err := parse("kube-scheduler", *sched.Flags, schedulerArgs(l, store.Shared), opts.Cluster.KubeSchedulerArg); err != nil {
 		return nil, err
 	}
 
@@ -118,7 +119,7 @@ func parse(name string, sets cliflag.NamedFlagSets, ours map[string]string, user
 	return nil
 }
 
-func apiserverArgs(opts Options, l layout) map[string]string {
+func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]string {
 	tls := func(name string) string { return filepath.Join(l.tls, name) }
 	advertise := opts.Cluster.AdvertiseAddress
 	if advertise == "" {
@@ -138,7 +139,10 @@ func apiserverArgs(opts Options, l layout) map[string]string {
 		"enable-admission-plugins":           "NodeRestriction",
 		"enable-aggregator-routing":          "true",
 		"enable-bootstrap-token-auth":        "true",
-		"etcd-servers":                       "unix://" + l.socket,
+		"etcd-servers":                       strings.Join(store.Endpoints, ","),
+		"etcd-cafile":                        store.CAFile,
+		"etcd-certfile":                      store.CertFile,
+		"etcd-keyfile":                       store.KeyFile,
 		"kubelet-certificate-authority":      tls("server-ca.crt"),
 		"kubelet-client-certificate":         tls("client-kube-apiserver.crt"),
 		"kubelet-client-key":                 tls("client-kube-apiserver.key"),
@@ -164,7 +168,7 @@ func apiserverArgs(opts Options, l layout) map[string]string {
 	}
 }
 
-func controllerManagerArgs(opts Options, l layout) map[string]string {
+func controllerManagerArgs(opts Options, l layout, elect bool) map[string]string {
 	tls := func(name string) string { return filepath.Join(l.tls, name) }
 	kubeconfig := filepath.Join(l.cred, "controller.kubeconfig")
 	return map[string]string{
@@ -189,7 +193,7 @@ func controllerManagerArgs(opts Options, l layout) map[string]string {
 		"kube-api-burst":                   "600",
 		"kube-api-qps":                     "300",
 		"kubeconfig":                       kubeconfig,
-		"leader-elect":                     "false", // SQLite has one server
+		"leader-elect":                     strconv.FormatBool(elect),
 		"profiling":                        "false",
 		"root-ca-file":                     tls("server-ca.crt"),
 		"secure-port":                      strconv.Itoa(controllerManagerPort),
@@ -202,14 +206,14 @@ func controllerManagerArgs(opts Options, l layout) map[string]string {
 	}
 }
 
-func schedulerArgs(l layout) map[string]string {
+func schedulerArgs(l layout, elect bool) map[string]string {
 	kubeconfig := filepath.Join(l.cred, "scheduler.kubeconfig")
 	return map[string]string{
 		"authentication-kubeconfig": kubeconfig,
 		"authorization-kubeconfig":  kubeconfig,
 		"bind-address":              "127.0.0.1",
 		"kubeconfig":                kubeconfig,
-		"leader-elect":              "false",
+		"leader-elect":              strconv.FormatBool(elect),
 		"profiling":                 "false",
 		"secure-port":               strconv.Itoa(schedulerPort),
 		"tls-cert-file":             filepath.Join(l.tls, "kube-scheduler/kube-scheduler.crt"),

@@ -28,6 +28,7 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/addons"
+	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/supervisor"
@@ -78,6 +79,24 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("service-cidr: %w", err)
 	}
+	// The datastore outlives everything that uses it: kube-apiserver can't stop
+	// without it. It comes first, since the cluster's identity is in it.
+	store, err := datastore.Open(context.WithoutCancel(ctx), datastore.Options{
+		Endpoint: opts.Cluster.DatastoreEndpoint.Reveal(),
+		CAFile:   opts.Cluster.DatastoreCAFile,
+		CertFile: opts.Cluster.DatastoreCertFile,
+		KeyFile:  opts.Cluster.DatastoreKeyFile,
+		Dir:      layout.db,
+		Socket:   layout.socket,
+		Log:      opts.Log.With("component", "datastore"),
+	})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := syncIdentity(ctx, opts, layout, store); err != nil {
+		return fmt.Errorf("agree on the cluster's identity: %w", err)
+	}
 	bundle, err := pki.Ensure(layout.server, pki.Options{
 		NodeName:      opts.NodeName,
 		NodeIPs:       []net.IP{opts.NodeIP},
@@ -116,7 +135,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	components, err := newComponents(opts, layout, bundle)
+	components, err := newComponents(opts, layout, bundle, store)
 	if err != nil {
 		return err
 	}
@@ -144,13 +163,6 @@ func Run(ctx context.Context, opts Options) error {
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))
 	})
-	// The datastore outlives everything that uses it: kube-apiserver can't stop
-	// without it.
-	datastore, err := startDatastore(context.WithoutCancel(ctx), opts.Cluster, layout, opts.Log)
-	if err != nil {
-		return err
-	}
-	defer datastore.stop()
 	apiserver, err := newAPIServer(ctx, components.apiserver, opts.Cluster.HTTPSListenPort)
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
@@ -175,7 +187,9 @@ func Run(ctx context.Context, opts Options) error {
 		run("kube-controller-manager", components.controllerManager)
 		run("kube-scheduler", components.scheduler)
 		run("add-ons", func(ctx context.Context) error {
-			return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
+			return whileLeading(ctx, client, store.Shared, opts, func(ctx context.Context) error {
+				return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
+			})
 		})
 		run("node roles", func(ctx context.Context) error {
 			return labelControlPlane(ctx, client, opts.NodeName, opts.Log)

@@ -26,10 +26,12 @@ import (
 )
 
 // servers is how this node reaches the servers of its cluster. On a server there
-// is nothing to balance: it uses its own.
+// is nothing to balance: it uses its own. The others reach its kubelet by tunnels
+// all the same.
 type servers struct {
 	balancer *loadbalancer.Balancer
 	address  string // where the balancer listens
+	self     string // on a server, what the cluster lists it as
 	tunnels  *tunnels
 	paths    paths
 	log      *slog.Logger
@@ -53,7 +55,12 @@ func newServers(opts Options, p paths) (*servers, error) {
 		log:    opts.Log,
 	}
 	if opts.Server {
-		s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(opts.Cluster.HTTPSListenPort))
+		port := strconv.Itoa(opts.Cluster.HTTPSListenPort)
+		s.address = net.JoinHostPort("127.0.0.1", port)
+		s.self = net.JoinHostPort(opts.NodeIP.String(), port)
+		if advertised := opts.Cluster.AdvertiseAddress; advertised != "" {
+			s.self = net.JoinHostPort(advertised, port)
+		}
 		return s, nil
 	}
 	var err error
@@ -73,18 +80,20 @@ func newServers(opts Options, p paths) (*servers, error) {
 // run balances, and keeps the tunnels, until ctx ends.
 func (s *servers) run(ctx context.Context) error {
 	defer s.tunnels.wait()
+	client, err := clientFor(s.paths.agent("k3scontroller.kubeconfig"))
+	if err != nil {
+		return err
+	}
 	if s.balancer == nil {
 		s.tunnels.set(ctx, []string{s.address})
-		<-ctx.Done()
-		return nil
+		return followServers(ctx, client, settle, func(addresses []string) {
+			others := slices.DeleteFunc(slices.Clone(addresses), func(a string) bool { return a == s.self })
+			s.tunnels.set(ctx, append(others, s.address))
+		})
 	}
 	listener, err := net.Listen("tcp", s.address)
 	if err != nil {
 		return fmt.Errorf("listen for this node's own connections to servers; is another port free for lb-server-port? %w", err)
-	}
-	client, err := clientFor(s.paths.agent("k3scontroller.kubeconfig"))
-	if err != nil {
-		return err
 	}
 	s.tunnels.set(ctx, s.balancer.Addresses())
 	group, ctx := errgroup.WithContext(ctx)

@@ -52,7 +52,7 @@ func Ensure(dir string, opts Options) (*Tokens, error) {
 	}
 	server, err := serverPassword(dir, opts.Token, passwd)
 	if err != nil {
-		return nil, fmt.Errorf("server token: %w", err)
+		return nil, err
 	}
 	agent := server
 	if opts.AgentToken != "" {
@@ -84,9 +84,33 @@ func Ensure(dir string, opts Options) (*Tokens, error) {
 	return t, writeToken(agentFile, t.Agent)
 }
 
+// ServerPassword returns the secret part of the server token, chosen by the user or not, and keeps a random one: it is the
+// first of the server's secrets to be there, since it finds the others in a shared datastore. The server directory dir
+// must exist.
+func ServerPassword(dir, chosen string) (string, error) {
+	file := filepath.Join(dir, "cred", "passwd")
+	passwd, err := ReadPasswd(file)
+	if err != nil {
+		return "", err
+	}
+	server, err := serverPassword(dir, chosen, passwd)
+	if err != nil || chosen != "" || passwd.Password(UserServer) == server {
+		return server, err
+	}
+	passwd.Set(UserServer, server, RoleServer)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return "", fmt.Errorf("keep server token: %w", err)
+	}
+	return server, passwd.Write(file)
+}
+
 func serverPassword(dir, chosen string, passwd *Passwd) (string, error) {
 	if chosen != "" {
-		return password(chosen)
+		chosen, err := password(chosen)
+		if err != nil {
+			return "", fmt.Errorf("server token: %w", err)
+		}
+		return chosen, nil
 	}
 	if kept := passwd.Password(UserServer); kept != "" {
 		return kept, nil
