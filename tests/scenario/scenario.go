@@ -74,7 +74,7 @@ var All = slices.Concat([]Scenario{
 	fiftyAgents,
 	agentReboots,
 	serverPowerCuts,
-})
+}, haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.
 func Named(names ...string) ([]Scenario, error) {

@@ -47,6 +47,22 @@ func (m *Machine) Cluster(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m.client(config)
+}
+
+// ClusterFrom returns the API of this server's cluster as a process on another machine sees it that asks at an address of
+// its own, such as an agent's load balancer. Each request has until timeout.
+func (m *Machine) ClusterFrom(ctx context.Context, on *Machine, address string, timeout time.Duration) (*Cluster, error) {
+	config, err := m.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout = timeout
+	config.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return on.DialFrom(ctx, "tcp", address) }
+	return m.client(config)
+}
+
+func (m *Machine) client(config *rest.Config) (*Cluster, error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client for %s: %w", m.cfg.Name, err)
