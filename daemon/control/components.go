@@ -52,10 +52,10 @@ func newComponents(opts Options, l layout, bundle *pki.Bundle, store *datastore.
 	}
 	flags := manager.Flags(cmapp.KnownControllers(), cmapp.ControllersDisabledByDefault(), cmapp.ControllerAliases())
 	manager.ParsedFlags = &flags
-	if err := parse("kube-controller-manager", flags, controllerManagerArgs(opts, l, store.Shared), opts.Cluster.KubeControllerManagerArg); err != nil {
+	if err := parse("kube-controller-manager", flags, controllerManagerArgs(opts, l), opts.Cluster.KubeControllerManagerArg); err != nil {
 		return nil, err
 	}
-	if err := parse("kube-scheduler", *sched.Flags, schedulerArgs(l, store.Shared), opts.Cluster.KubeSchedulerArg); err != nil {
+	if err := parse("kube-scheduler", *sched.Flags, schedulerArgs(l), opts.Cluster.KubeSchedulerArg); err != nil {
 		return nil, err
 	}
 
@@ -168,7 +168,7 @@ func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]st
 	}
 }
 
-func controllerManagerArgs(opts Options, l layout, elect bool) map[string]string {
+func controllerManagerArgs(opts Options, l layout) map[string]string {
 	tls := func(name string) string { return filepath.Join(l.tls, name) }
 	kubeconfig := filepath.Join(l.cred, "controller.kubeconfig")
 	return map[string]string{
@@ -193,7 +193,7 @@ func controllerManagerArgs(opts Options, l layout, elect bool) map[string]string
 		"kube-api-burst":                   "600",
 		"kube-api-qps":                     "300",
 		"kubeconfig":                       kubeconfig,
-		"leader-elect":                     strconv.FormatBool(elect),
+		"leader-elect":                     "false", // see elector
 		"profiling":                        "false",
 		"root-ca-file":                     tls("server-ca.crt"),
 		"secure-port":                      strconv.Itoa(controllerManagerPort),
@@ -206,14 +206,14 @@ func controllerManagerArgs(opts Options, l layout, elect bool) map[string]string
 	}
 }
 
-func schedulerArgs(l layout, elect bool) map[string]string {
+func schedulerArgs(l layout) map[string]string {
 	kubeconfig := filepath.Join(l.cred, "scheduler.kubeconfig")
 	return map[string]string{
 		"authentication-kubeconfig": kubeconfig,
 		"authorization-kubeconfig":  kubeconfig,
 		"bind-address":              "127.0.0.1",
 		"kubeconfig":                kubeconfig,
-		"leader-elect":              strconv.FormatBool(elect),
+		"leader-elect":              "false",
 		"profiling":                 "false",
 		"secure-port":               strconv.Itoa(schedulerPort),
 		"tls-cert-file":             filepath.Join(l.tls, "kube-scheduler/kube-scheduler.crt"),

@@ -173,6 +173,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	elect := elector{client: client, shared: store.Shared, node: opts.NodeName, log: opts.Log}
 	run("controllers", func(ctx context.Context) error {
 		started := time.Now()
 		if err := waitCheck(ctx, client, servingCheck); err != nil {
@@ -184,10 +185,14 @@ func Run(ctx context.Context, opts Options) error {
 			return err
 		}
 		opts.Log.Info("kube-apiserver is ready", "took", time.Since(started).Round(time.Millisecond))
-		run("kube-controller-manager", components.controllerManager)
-		run("kube-scheduler", components.scheduler)
+		for name, component := range map[string]func(context.Context) error{
+			"kube-controller-manager": components.controllerManager,
+			"kube-scheduler":          components.scheduler,
+		} {
+			run(name, func(ctx context.Context) error { return elect.lead(ctx, name, component) })
+		}
 		run("add-ons", func(ctx context.Context) error {
-			return whileLeading(ctx, client, store.Shared, opts, func(ctx context.Context) error {
+			return elect.leadAgain(ctx, addonLease, func(ctx context.Context) error {
 				return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
 			})
 		})

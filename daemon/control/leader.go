@@ -4,7 +4,9 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,8 +15,8 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// leaseName is K3s' name of the Lease that its controllers hold.
-const leaseName = "k3s"
+// addonLease is K3s' name of the Lease that its controllers hold. Upstream's components have their own names.
+const addonLease = "k3s"
 
 // Upstream's times of its own components: a server that is gone is replaced after leaseDuration.
 const (
@@ -23,33 +25,31 @@ const (
 	retryPeriod   = 2 * time.Second
 )
 
-// whileLeading runs fn on one server of the cluster at a time, until ctx ends or fn returns. A server that loses the Lease
-// ends fn, and competes again.
-func whileLeading(ctx context.Context, client kubernetes.Interface, shared bool, opts Options, fn func(context.Context) error) error {
-	if !shared {
-		return fn(ctx)
-	}
-	for ctx.Err() == nil {
-		if ended, err := leadOnce(ctx, client, opts, fn); ended {
-			return err
-		}
-	}
-	return ctx.Err()
+// errLeaseLost is for a component that can't be started twice in a process: systemd starts that again.
+var errLeaseLost = errors.New("another server may run it now: its lease could not be renewed")
+
+// elector lets one server of the cluster at a time run something. Upstream's components have an election of their own,
+// which ends the process from inside when it is over, whatever else is still to be closed.
+type elector struct {
+	client kubernetes.Interface
+	shared bool // whether there may be other servers
+	node   string
+	log    *slog.Logger
 }
 
-// leadOnce waits for the Lease, runs fn while it is held, and reports whether fn ended by itself.
-func leadOnce(ctx context.Context, client kubernetes.Interface, opts Options, fn func(context.Context) error) (ended bool, err error) {
-	type result struct {
-		err   error
-		ended bool
+// lead waits until this server holds the Lease and runs fn, until ctx ends or fn returns. It returns errLeaseLost when fn
+// was ended since the Lease is lost.
+func (e elector) lead(ctx context.Context, lease string, fn func(context.Context) error) error {
+	if !e.shared {
+		return fn(ctx)
 	}
-	results := make(chan result, 1)
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Name: leaseName,
+	results := make(chan error, 1)
+	elected, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Name: lease,
 		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaseName},
-			Client:     client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: opts.NodeName},
+			LeaseMeta:  metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: lease},
+			Client:     e.client.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: e.node},
 		},
 		LeaseDuration:   leaseDuration,
 		RenewDeadline:   renewDeadline,
@@ -57,34 +57,43 @@ func leadOnce(ctx context.Context, client kubernetes.Interface, opts Options, fn
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
-				opts.Log.Info("this server runs the cluster's add-ons")
-				err := fn(ctx)
-				results <- result{err, ctx.Err() == nil}
+				e.log.Info("this server is the one that runs it", "lease", lease)
+				results <- fn(ctx)
 			},
 			OnStoppedLeading: func() {},
 		},
 	})
 	if err != nil {
-		return true, fmt.Errorf("elect the server that runs the add-ons: %w", err)
+		return fmt.Errorf("elect the server for %s: %w", lease, err)
 	}
 	electing, stop := context.WithCancel(ctx)
 	defer stop()
-	lost := make(chan struct{})
+	over := make(chan struct{})
 	go func() {
-		defer close(lost)
-		elector.Run(electing)
+		defer close(over)
+		elected.Run(electing)
 	}()
 	select {
-	case r := <-results:
+	case err := <-results: // fn ended by itself, or before Run noticed that the Lease is lost
 		stop()
-		<-lost
-		return r.ended, r.err
-	case <-lost:
+		<-over
+		return err
+	case <-over:
 	}
 	if ctx.Err() != nil {
-		return true, ctx.Err()
+		return ctx.Err()
 	}
-	// It was held, or it could not have been lost.
-	r := <-results
-	return r.ended, r.err
+	// It was held, or it could not be lost.
+	<-results
+	return errLeaseLost
+}
+
+// leadAgain is lead for what can be started any number of times.
+func (e elector) leadAgain(ctx context.Context, lease string, fn func(context.Context) error) error {
+	for {
+		if err := e.lead(ctx, lease, fn); !errors.Is(err, errLeaseLost) {
+			return err
+		}
+		e.log.Warn("another server may run it now", "lease", lease)
+	}
 }

@@ -34,6 +34,12 @@ const emulatedEtcd = "3.7.3"
 // With kine's NORMAL the last commits before a power cut may be rolled back.
 const sqliteOptions = "?_journal_mode=WAL&_busy_timeout=30000&_synchronous=FULL&_txlock=immediate&_stmt_cache_size=20&cache=shared"
 
+// Databases are opened by several servers at once, and of those that make its tables at the same moment some fail.
+const (
+	openAttempts = 5
+	openPause    = time.Second
+)
+
 // dialTimeout is for one attempt to connect to the store.
 const dialTimeout = 5 * time.Second
 
@@ -101,6 +107,29 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		dsn = "sqlite://" + filepath.Join(opts.Dir, "state.db") + sqliteOptions
 	}
 	started := time.Now()
+	opts.Log.Info("waiting for the " + s.Kind + " datastore")
+	etcd, err := s.listen(ctx, opts, dsn)
+	for attempt := 1; err != nil && attempt < openAttempts && s.Kind != "sqlite"; attempt++ {
+		opts.Log.Warn("datastore not opened; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(openPause):
+		}
+		etcd, err = s.listen(ctx, opts, dsn)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s datastore: %w", s.Kind, err)
+	}
+	s.Shared = etcd.LeaderElect
+	s.Endpoints = etcd.Endpoints
+	s.CAFile, s.CertFile, s.KeyFile = etcd.TLSConfig.CAFile, etcd.TLSConfig.CertFile, etcd.TLSConfig.KeyFile
+	opts.Log.Info("datastore is open", "kind", s.Kind, "took", time.Since(started).Round(time.Millisecond))
+	return s, nil
+}
+
+// listen starts kine.
+func (s *Store) listen(ctx context.Context, opts Options, dsn string) (endpoint.ETCDConfig, error) {
 	ctx, s.cancel = context.WithCancel(ctx)
 	etcd, err := endpoint.Listen(ctx, endpoint.Config{
 		WaitGroup:           &s.done,
@@ -120,13 +149,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	})
 	if err != nil {
 		s.cancel()
-		return nil, fmt.Errorf("open %s datastore: %w", s.Kind, err)
 	}
-	s.Shared = etcd.LeaderElect
-	s.Endpoints = etcd.Endpoints
-	s.CAFile, s.CertFile, s.KeyFile = etcd.TLSConfig.CAFile, etcd.TLSConfig.CertFile, etcd.TLSConfig.KeyFile
-	opts.Log.Info("datastore is open", "kind", s.Kind, "took", time.Since(started).Round(time.Millisecond))
-	return s, nil
+	return etcd, err
 }
 
 // Close closes the store. What was acknowledged is on the disk before.

@@ -34,12 +34,13 @@ func (t *T) startDatabase(ctx context.Context, kind database.Kind) (*database.Se
 	return server, err
 }
 
-// storedConfig is examples/server.yaml for a server that keeps its cluster in a database; nil is its own SQLite.
-func (t *T) storedConfig(db *database.Server, hostname string, cluster map[string]string) ([]byte, error) {
+// storedConfig is examples/server.yaml for a server that keeps its cluster in a database; nil is its own SQLite. Arguments of kube-apiserver are as name=value.
+func (t *T) storedConfig(db *database.Server, hostname string, cluster map[string]string, apiserver ...string) ([]byte, error) {
 	o := vm.Overrides{
 		Hostname: hostname, AuthorizedKey: t.lab.AuthorizedKey(),
-		Cluster: map[string]string{"token": clusterToken},
-		Files:   map[string]string{},
+		Cluster:       map[string]string{"token": clusterToken},
+		APIServerArgs: apiserver,
+		Files:         map[string]string{},
 	}
 	if db != nil {
 		o.Cluster["datastore-endpoint"] = db.Endpoint(databaseName)

@@ -74,7 +74,8 @@ var All = slices.Concat([]Scenario{
 	fiftyAgents,
 	agentReboots,
 	serverPowerCuts,
-}, haScenarios())
+	bootstrapRace,
+}, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.
 func Named(names ...string) ([]Scenario, error) {

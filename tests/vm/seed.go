@@ -25,6 +25,8 @@ type Overrides struct {
 	AuthorizedKey string // added to ssh_authorized_keys; "" adds none
 	// Cluster has keys of skerry.cluster to set: the token, the server to join.
 	Cluster map[string]string
+	// APIServerArgs replace kube-apiserver-arg, if there are any.
+	APIServerArgs []string
 	// Files are written as write_files does, readable by their owner only, by path.
 	Files map[string]string
 }
@@ -54,6 +56,14 @@ func Override(config []byte, o Overrides) ([]byte, error) {
 		cluster := child(child(root, "skerry", yaml.MappingNode), "cluster", yaml.MappingNode)
 		for _, name := range slices.Sorted(maps.Keys(o.Cluster)) {
 			setScalar(cluster, name, o.Cluster[name])
+		}
+	}
+	if len(o.APIServerArgs) > 0 {
+		cluster := child(child(root, "skerry", yaml.MappingNode), "cluster", yaml.MappingNode)
+		args := child(cluster, "kube-apiserver-arg", yaml.SequenceNode)
+		args.Content = nil
+		for _, arg := range o.APIServerArgs {
+			args.Content = append(args.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: arg})
 		}
 	}
 	if len(o.Files) > 0 {
