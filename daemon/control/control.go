@@ -63,9 +63,12 @@ type Options struct {
 	// NodePasswordFile is this machine's own node password: it lets the server
 	// admit its own node before kube-apiserver answers.
 	NodePasswordFile string
-	// Ready is called once, when kube-apiserver answers and the controllers run.
-	Ready func()
-	Log   *slog.Logger
+	// Status tells what the server is doing, in one line, for systemd and the
+	// console. Ready is called once, when kube-apiserver answers and the
+	// controllers run.
+	Status func(string)
+	Ready  func()
+	Log    *slog.Logger
 }
 
 // Run serves the control plane until ctx ends or one component returns. A
@@ -81,6 +84,9 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	// The datastore outlives everything that uses it: kube-apiserver can't stop
 	// without it. It comes first, since the cluster's identity is in it.
+	if kind := datastore.Kind(opts.Cluster.DatastoreEndpoint.Reveal()); kind != "sqlite" {
+		opts.Status("waiting for the " + kind + " datastore")
+	}
 	store, err := datastore.Open(context.WithoutCancel(ctx), datastore.Options{
 		Endpoint: opts.Cluster.DatastoreEndpoint.Reveal(),
 		CAFile:   opts.Cluster.DatastoreCAFile,

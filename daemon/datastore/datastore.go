@@ -13,10 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/k3s-io/kine/pkg/endpoint"
 	kinetls "github.com/k3s-io/kine/pkg/tls"
 	"github.com/sirupsen/logrus"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -66,8 +64,7 @@ type Store struct {
 	Endpoints                 []string
 	CAFile, CertFile, KeyFile string
 
-	cancel context.CancelFunc
-	done   sync.WaitGroup // kine's connections and database are closed
+	kine *kine // nil for etcd
 }
 
 // Kind returns what an endpoint leads to, or "" if that is nothing known.
@@ -107,8 +104,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		dsn = "sqlite://" + filepath.Join(opts.Dir, "state.db") + sqliteOptions
 	}
 	started := time.Now()
-	opts.Log.Info("waiting for the " + s.Kind + " datastore")
-	etcd, err := s.listen(ctx, opts, dsn)
+	k, shared, err := startKine(ctx, opts, dsn)
 	for attempt := 1; err != nil && attempt < openAttempts && s.Kind != "sqlite"; attempt++ {
 		opts.Log.Warn("datastore not opened; trying again", "error", err)
 		select {
@@ -116,47 +112,27 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 			return nil, ctx.Err()
 		case <-time.After(openPause):
 		}
-		etcd, err = s.listen(ctx, opts, dsn)
+		k, shared, err = startKine(ctx, opts, dsn)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s datastore: %w", s.Kind, err)
 	}
-	s.Shared = etcd.LeaderElect
-	s.Endpoints = etcd.Endpoints
-	s.CAFile, s.CertFile, s.KeyFile = etcd.TLSConfig.CAFile, etcd.TLSConfig.CertFile, etcd.TLSConfig.KeyFile
+	s.kine, s.Shared = k, shared
+	if k == nil {
+		s.Endpoints = strings.Split(opts.Endpoint, ",")
+		s.CAFile, s.CertFile, s.KeyFile = opts.CAFile, opts.CertFile, opts.KeyFile
+	} else {
+		s.Endpoints = []string{"unix://" + opts.Socket}
+	}
 	opts.Log.Info("datastore is open", "kind", s.Kind, "took", time.Since(started).Round(time.Millisecond))
 	return s, nil
 }
 
-// listen starts kine.
-func (s *Store) listen(ctx context.Context, opts Options, dsn string) (endpoint.ETCDConfig, error) {
-	ctx, s.cancel = context.WithCancel(ctx)
-	etcd, err := endpoint.Listen(ctx, endpoint.Config{
-		WaitGroup:           &s.done,
-		Listener:            "unix://" + opts.Socket,
-		Endpoint:            dsn,
-		BackendTLSConfig:    kinetls.Config{CAFile: opts.CAFile, CertFile: opts.CertFile, KeyFile: opts.KeyFile},
-		EmulatedETCDVersion: emulatedEtcd,
-		NotifyInterval:      5 * time.Second,
-		// kube-apiserver drives compaction, as with etcd: its interval is 5
-		// minutes, and two drivers would fight over the compact revision.
-		CompactInterval:  0,
-		CompactTimeout:   5 * time.Second,
-		CompactMinRetain: 1000,
-		CompactBatchSize: 1000,
-		PollBatchSize:    500,
-		PollInterval:     time.Second,
-	})
-	if err != nil {
-		s.cancel()
-	}
-	return etcd, err
-}
-
 // Close closes the store. What was acknowledged is on the disk before.
 func (s *Store) Close() {
-	s.cancel()
-	s.done.Wait()
+	if s.kine != nil {
+		s.kine.stop()
+	}
 }
 
 // Client returns a client of the store. It speaks only what every kind of store understands: Kubernetes' own

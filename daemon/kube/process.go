@@ -93,6 +93,16 @@ func (p *process) status(line string) {
 	}
 }
 
+// lastWords leaves the error that ends the process where the console shows it, until the next start.
+func (p *process) lastWords(err error) error {
+	if err != nil && p.notifier != nil {
+		if err := p.notifier.Status(err.Error()); err != nil {
+			p.log.Warn("report status", "error", err)
+		}
+	}
+	return err
+}
+
 func (p *process) ready() {
 	if err := p.notifier.Ready(); err != nil {
 		p.log.Error("report ready", "error", err)
@@ -138,7 +148,7 @@ func controlCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return command.Failed(p.control(ctx))
+			return command.Failed(p.lastWords(p.control(ctx)))
 		},
 	}
 	p.flags(cmd)
@@ -155,6 +165,7 @@ func (p *process) control(ctx context.Context) error {
 		NodeIP:           p.nodeIP,
 		Manifests:        shippedManifests,
 		NodePasswordFile: identity.PasswordFile,
+		Status:           p.status,
 		Ready: func() {
 			p.status("serving the Kubernetes API")
 			p.ready()
@@ -172,7 +183,7 @@ func nodeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The kubelet handles SIGINT and SIGTERM itself once it runs; until
 			// then they end the process, which has nothing to save.
-			return command.Failed(p.node(cmd.Context()))
+			return command.Failed(p.lastWords(p.node(cmd.Context())))
 		},
 	}
 	p.flags(cmd)

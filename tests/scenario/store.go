@@ -67,7 +67,14 @@ func keepsPromises(ctx context.Context, t *T, kind database.Kind) error {
 	if err := cluster.Namespace(ctx, "store"); err != nil {
 		return err
 	}
-	s := &store{cluster: cluster, maps: cluster.CoreV1().ConfigMaps("store"), server: server}
+	watcher, err := server.Watcher(ctx)
+	if err != nil {
+		return err
+	}
+	s := &store{
+		cluster: cluster, server: server,
+		maps: cluster.CoreV1().ConfigMaps("store"), watched: watcher.CoreV1().ConfigMaps("store"),
+	}
 	return t.Steps(
 		step{"create, read, update and delete, with conflicts", func() error { return s.changes(ctx) }},
 		step{"one of twenty who update the same version wins", func() error { return s.race(ctx) }},
@@ -81,8 +88,9 @@ func keepsPromises(ctx context.Context, t *T, kind database.Kind) error {
 
 type store struct {
 	cluster *vm.Cluster
-	maps    corev1client.ConfigMapInterface
 	server  *vm.Machine
+	maps    corev1client.ConfigMapInterface
+	watched corev1client.ConfigMapInterface // the same, for watches
 }
 
 func configMap(name, value string) *corev1.ConfigMap {
@@ -180,7 +188,7 @@ func (s *store) watches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watching, err := s.maps.Watch(ctx, metav1.ListOptions{
+	watching, err := s.watched.Watch(ctx, metav1.ListOptions{
 		FieldSelector: "metadata.name=watched", ResourceVersion: object.ResourceVersion,
 	})
 	if err != nil {
@@ -287,7 +295,7 @@ func (s *store) pages(ctx context.Context) error {
 		return err
 	}
 	abandoned := first.Continue
-	watching, err := s.maps.Watch(ctx, metav1.ListOptions{LabelSelector: "paged=yes", ResourceVersion: first.ResourceVersion})
+	watching, err := s.watched.Watch(ctx, metav1.ListOptions{LabelSelector: "paged=yes", ResourceVersion: first.ResourceVersion})
 	if err != nil {
 		return err
 	}

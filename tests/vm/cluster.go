@@ -62,6 +62,16 @@ func (m *Machine) ClusterFrom(ctx context.Context, on *Machine, address string, 
 	return m.client(config)
 }
 
+// Watcher is Cluster for watches, which no timeout ends.
+func (m *Machine) Watcher(ctx context.Context) (*Cluster, error) {
+	config, err := m.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout = 0
+	return m.client(config)
+}
+
 func (m *Machine) client(config *rest.Config) (*Cluster, error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
