@@ -31,6 +31,10 @@ var bootstrapRace = Scenario{
 		if err := t.Step("they are one cluster", func() error { return sameToken(ctx, servers) }); err != nil {
 			return err
 		}
+		t.ExpectOnConsole(vm.Allowance{
+			Re:     regexp.MustCompile(`Failed to start skerry-control\.service`),
+			Reason: "a server that is refused does not start, and tries again",
+		})
 		before, err := nodesOf(ctx, cluster)
 		if err != nil {
 			return err
