@@ -38,15 +38,24 @@ func EnsureKey(file string) (crypto.Signer, error) {
 }
 
 func createKey(file string) (crypto.Signer, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, data, err := NewKey()
 	if err != nil {
 		return nil, fmt.Errorf("generate %s: %w", file, err)
 	}
+	return key, atomicfile.Write(file, data, keyMode)
+}
+
+// NewKey makes a private key, EC P-256, and its PEM.
+func NewKey() (crypto.Signer, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("generate key: %w", err)
+	}
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", file, err)
+		return nil, nil, fmt.Errorf("encode key: %w", err)
 	}
-	return key, atomicfile.Write(file, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), keyMode)
+	return key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
 }
 
 // readKey returns the first private key in file. Its error wraps fs.ErrNotExist

@@ -105,9 +105,16 @@ func parseIPs(texts []string) []net.IP {
 
 // ensure loads the certificate, issuing it anew where it must be. The key is
 // kept when it can be: then the certificate is the only file that changes, and
-// no power cut can leave a pair that does not match for good.
-func (l leaf) ensure(dir string, now time.Time) (cert *tls.Certificate, isNew bool, err error) {
+// no power cut can leave a pair that does not match for good. With fresh, key and
+// certificate are new in any case.
+func (l leaf) ensure(dir string, now time.Time, fresh bool) (cert *tls.Certificate, isNew bool, err error) {
 	certFile, keyFile := filepath.Join(dir, l.file+".crt"), filepath.Join(dir, l.file+".key")
+	if fresh {
+		if err := l.replace(certFile, keyFile, now); err != nil {
+			return nil, false, err
+		}
+		isNew = true
+	}
 	key, err := EnsureKey(keyFile)
 	if err != nil {
 		return nil, false, err
@@ -126,6 +133,23 @@ func (l leaf) ensure(dir string, now time.Time) (cert *tls.Certificate, isNew bo
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	return &pair, isNew, err
+}
+
+// replace writes a new key and a certificate for it. Who reads one file just
+// before and the other just after has a pair that doesn't match, and reads again.
+func (l leaf) replace(certFile, keyFile string, now time.Time) error {
+	key, keyPEM, err := NewKey()
+	if err != nil {
+		return err
+	}
+	cert, err := l.ca.issue(l.subject, key.Public(), now)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Replace(
+		atomicfile.File{Path: keyFile, Data: keyPEM, Mode: keyMode},
+		atomicfile.File{Path: certFile, Data: cert, Mode: certMode},
+	)
 }
 
 // renewal is when cert is to be issued anew.

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,15 +114,20 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 	return b, err
 }
 
-// Renew issues anew what is about to expire, as Ensure does, and returns which
-// files it wrote. Whoever reads certificates from files has the new ones soon;
-// GetCertificate has at once. It costs nothing while nothing is due, so that it
-// may be called often: a machine may sleep past an expiry.
+// Renew issues anew what is about to expire or was asked for by RequestRotation,
+// as Ensure does, and returns which files it wrote. Whoever reads certificates
+// from files has the new ones soon; GetCertificate has at once. It costs next to
+// nothing while nothing is due, so that it may be called often: a machine may
+// sleep past an expiry.
 func (b *Bundle) Renew() ([]string, error) {
+	requested, err := RequestedRotation(b.tlsPath())
+	if err != nil {
+		return nil, err
+	}
 	b.issuing.Lock()
 	due := !b.now().Before(b.renewAt)
 	b.issuing.Unlock()
-	if !due {
+	if !due && len(requested) == 0 {
 		return nil, nil
 	}
 	return b.issue()
@@ -132,8 +138,12 @@ func (b *Bundle) issue() (renewed []string, err error) {
 	defer b.issuing.Unlock()
 	now := b.now()
 	renewAt := now.Add(leafLifetime)
+	requested, err := RequestedRotation(b.tlsPath())
+	if err != nil {
+		return nil, err
+	}
 	for _, l := range b.leaves {
-		cert, isNew, err := l.ensure(b.tlsPath(), now)
+		cert, isNew, err := l.ensure(b.tlsPath(), now, slices.Contains(requested, l.file))
 		if err != nil {
 			return renewed, err
 		}
@@ -148,7 +158,7 @@ func (b *Bundle) issue() (renewed []string, err error) {
 		}
 	}
 	b.renewAt = renewAt
-	return renewed, nil
+	return renewed, EndRotation(b.tlsPath(), requested)
 }
 
 // TLSFile returns the path of a file below the server's tls directory.
