@@ -22,7 +22,7 @@ func certificateCommand() *cobra.Command {
 		Use:   "certificate",
 		Short: "Certificates of this machine",
 	}
-	cmd.AddCommand(certificateCheckCommand(), certificateRotateCommand())
+	cmd.AddCommand(certificateCheckCommand(), certificateRotateCommand(), certificateRotateCACommand())
 	return cmd
 }
 
@@ -52,7 +52,8 @@ func certificateCheckCommand() *cobra.Command {
 and when they expire.
 
 They are renewed 120 days before that by the processes that use them, while these
-run. Certificate authorities last ten years, and are not renewed by themselves.
+run. Certificate authorities last ten years, and are not renewed by themselves:
+skerry certificate rotate-ca replaces them.
 
 The exit code is 1 if one is expired or damaged.`,
 		Example: `  sudo skerry certificate check

@@ -127,7 +127,7 @@ func (r rotation) run(ctx context.Context, out io.Writer) error {
 	if len(services) == 0 {
 		return fmt.Errorf("%s has no certificates: the machine is no member of a cluster yet", r.dataDir)
 	}
-	backup, err := pki.Backup(r.dataDir, time.Now())
+	backup, err := pki.Backup(filepath.Join(r.dataDir, "server"), filepath.Join(r.dataDir, "agent"), time.Now())
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,9 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("prepare certificates in %s: %w", layout.tls, err)
 	}
+	if bundle.Replaced() {
+		opts.Log.Info("this server has other certificate authorities from now on; restart the nodes of the cluster")
+	}
 	tokens, err := token.Ensure(layout.server, token.Options{
 		Token:      opts.Cluster.Token.Reveal(),
 		AgentToken: opts.Cluster.AgentToken.Reveal(),

@@ -4,11 +4,15 @@ package join_test
 
 import (
 	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/join"
@@ -117,4 +121,96 @@ func keys(t *testing.T, f join.Files) (all []string) {
 		all = append(all, string(data))
 	}
 	return all
+}
+
+// replaceAuthorities puts other authorities in the place of the server's, and starts it again.
+func replaceAuthorities(t *testing.T, s *server, newRoot bool) {
+	t.Helper()
+	present, err := pki.ReadAuthorities(filepath.Join(s.dir, "tls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := present.Successors(time.Now(), newRoot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next.Stage(s.dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	s.start()
+	s.ready()
+}
+
+// A token that was made before the cluster's authorities were replaced is good for those that the old ones have signed,
+// again and again, and for a node that knows the old ones only.
+func TestJoinAfterAuthoritiesWereReplaced(t *testing.T) {
+	s := newServer(t)
+	s.ready()
+	a := newAgent(t, s, "agent-1", "pw-1")
+	a.join(t)
+	addNode(t, s, "agent-1")
+	for range 2 {
+		replaceAuthorities(t, s, false)
+		a.join(t)
+		newcomer := newAgent(t, s, "agent-2", "pw-2")
+		newcomer.Token = a.Token
+		newcomer.join(t)
+	}
+	if a.Token == s.tokens.Agent.String() {
+		t.Error("the server's token is the one of before: nothing was replaced")
+	}
+	if n := a.log.count("level=WARN"); n > 0 {
+		t.Errorf("%d warnings:\n%s", n, a.log)
+	}
+
+	replaceAuthorities(t, s, true)
+	if err := a.attempts(t, 2); err == nil {
+		t.Fatal("joined a server that it has no reason to trust")
+	}
+	if a.log.count("if the cluster's CA was replaced, the new token is in the server's /var/lib/rancher/k3s/server/node-token") != 1 {
+		t.Errorf("it doesn't say what to do:\n%s", a.log)
+	}
+	a.Token = s.tokens.Agent.String()
+	a.join(t)
+}
+
+// Whoever is in the way can add an authority of their own to what everybody may read.
+func TestAddedAuthorityVouchesForNobody(t *testing.T) {
+	s := newServer(t)
+	s.ready()
+	replaceAuthorities(t, s, false) // several certificates: tokens name the root
+	public, err := os.ReadFile(filepath.Join(s.dir, "tls", "server-ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(t, s, "agent-1", "pw-1")
+	a.join(t)
+
+	evil, err := pki.Ensure(t.TempDir(), pki.Options{NodeName: "server-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 100)
+	impostor := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path + r.Header.Get("Authorization")
+		_, _ = w.Write(slices.Concat(public, evil.ServerCAPEM()))
+	}))
+	impostor.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	impostor.TLS = &tls.Config{GetCertificate: evil.GetCertificate}
+	impostor.StartTLS()
+	defer impostor.Close()
+	a.Server = impostor.URL
+	if err := a.attempts(t, 2); err == nil {
+		t.Fatal("joined the impostor")
+	}
+	if a.log.count("is not trusted") != 1 {
+		t.Errorf("the agent says:\n%s", a.log)
+	}
+	close(asked)
+	for request := range asked {
+		if request != "/cacerts" {
+			t.Errorf("the impostor was asked for %s", request)
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,12 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
+
+// ServerName is what certificates of servers are checked for, whatever address
+// leads to them. It is one of the names of every server, K3s' included, and no
+// node may have it: nodes hold certificates of the same authority, for their own
+// name, localhost and the loopback addresses.
+const ServerName = "kubernetes"
 
 // supervisorLeaf is the certificate of the listener on port 6443.
 const supervisorLeaf = "serving-supervisor"
@@ -65,12 +72,12 @@ var loopbackSANs = []string{"localhost", "127.0.0.1", "::1"}
 // serverSANs lists every name and address a server may be called by.
 func serverSANs(opts Options) []string {
 	sans := append(slices.Clone(loopbackSANs), opts.NodeName,
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc")
+		ServerName, ServerName+".default", ServerName+".default.svc")
 	if short, _, ok := strings.Cut(opts.NodeName, "."); ok {
 		sans = append(sans, short)
 	}
 	if opts.ClusterDomain != "" {
-		sans = append(sans, "kubernetes.default.svc."+opts.ClusterDomain)
+		sans = append(sans, ServerName+".default.svc."+opts.ClusterDomain)
 	}
 	for _, ip := range append(slices.Clone(opts.NodeIPs), opts.ServiceIP) {
 		if ip != nil {
@@ -174,7 +181,9 @@ func (l leaf) good(data []byte, public crypto.PublicKey, now time.Time) bool {
 		ips = append(ips, ip.String())
 	}
 	slices.Sort(ips)
-	return now.Before(l.renewal(cert)) &&
+	// Who trusts an authority that has signed this one needs the chain between.
+	return bytes.HasSuffix(data, l.ca.pem) &&
+		now.Before(l.renewal(cert)) &&
 		cert.Subject.CommonName == l.subject.commonName &&
 		slices.Equal(cert.Subject.Organization, l.subject.organization) &&
 		slices.Equal(cert.ExtKeyUsage, l.subject.usage) &&

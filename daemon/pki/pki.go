@@ -21,6 +21,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // Lifetimes of K3s' node contract.
@@ -68,6 +70,7 @@ type Bundle struct {
 	server        *authority
 	requestHeader *authority
 	serving       atomic.Pointer[tls.Certificate]
+	replaced      bool
 
 	issuing sync.Mutex // one at a time
 	leaves  []leaf
@@ -87,6 +90,10 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 		return nil, fmt.Errorf("refusing to date certificates %s: the clock isn't set", now.Format(time.RFC3339))
 	}
 	b := &Bundle{dir: dir, now: opts.Now}
+	var err error
+	if b.replaced, err = atomicfile.Commit(filepath.Join(dir, stagedFile)); err != nil {
+		return nil, fmt.Errorf("replace authorities: %w", err)
+	}
 	for _, sub := range []string{"", "cred", "etc", "tls", "tls/kube-controller-manager", "tls/kube-scheduler"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), dirMode); err != nil {
 			return nil, fmt.Errorf("create server directory: %w", err)
@@ -100,17 +107,15 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 		{"server", &b.server},
 		{"request-header", &b.requestHeader},
 	} {
-		authority, err := ensureAuthority(b.tlsPath(), a.name, opts.Now())
-		if err != nil {
+		if *a.to, err = ensureAuthority(b.tlsPath(), a.name, opts.Now()); err != nil {
 			return nil, err
 		}
-		*a.to = authority
 	}
 	if err := ensureServiceKey(b.tlsPath()); err != nil {
 		return nil, err
 	}
 	b.leaves = b.listLeaves(opts)
-	_, err := b.issue()
+	_, err = b.issue()
 	return b, err
 }
 
@@ -160,6 +165,10 @@ func (b *Bundle) issue() (renewed []string, err error) {
 	b.renewAt = renewAt
 	return renewed, EndRotation(b.tlsPath(), requested)
 }
+
+// Replaced reports whether Ensure has put other authorities in the place of those
+// that there were.
+func (b *Bundle) Replaced() bool { return b.replaced }
 
 // TLSFile returns the path of a file below the server's tls directory.
 func (b *Bundle) TLSFile(name string) string { return filepath.Join(b.tlsPath(), name) }

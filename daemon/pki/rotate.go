@@ -88,27 +88,37 @@ func EndRotation(dir string, names []string) error {
 	return atomicfile.Write(filepath.Join(dir, rotationFile), []byte(strings.Join(left, "\n")+"\n"), keyMode)
 }
 
-// Backup copies the files of a data directory (K3s' /var/lib/rancher/k3s) that
-// concern certificates to a new directory, whose name it returns:
-// server/tls-<unix time> with the files of server/tls and the pairs of agent, or
-// agent/tls-<unix time> where there is no server, as K3s does.
-func Backup(dataDir string, now time.Time) (string, error) {
-	server, agent := filepath.Join(dataDir, "server"), filepath.Join(dataDir, "agent")
-	name := fmt.Sprintf("tls-%d", now.Unix())
-	dir := filepath.Join(agent, name)
-	tls := filepath.Join(server, "tls")
+// Backup copies the certificates and keys of a server directory and of an agent
+// directory (K3s' /var/lib/rancher/k3s/server and /agent) to a new directory,
+// whose name it returns: tls-<unix time> in the server's, or in the agent's where
+// there is no server, as K3s does. An agent directory of no name is left out.
+func Backup(server, agent string, now time.Time) (string, error) {
+	parent, tls := agent, filepath.Join(server, "tls")
 	if _, err := os.Stat(tls); err == nil {
-		dir = filepath.Join(server, name)
+		parent = server
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("back up certificates: %w", err)
+	}
+	var dir string
+	for second := now.Unix(); ; second++ { // one of this second is not overwritten
+		dir = filepath.Join(parent, fmt.Sprintf("tls-%d", second))
+		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return "", fmt.Errorf("back up certificates: %w", err)
+		}
 	}
 	// Under its name it is complete.
 	incomplete := dir + ".incomplete"
 	if err := os.RemoveAll(incomplete); err != nil {
 		return "", fmt.Errorf("back up certificates: %w", err)
 	}
-	for _, pattern := range []string{"server/tls/*", "server/tls/*/*", "agent/*"} {
-		if err := copyPairs(dataDir, pattern, incomplete); err != nil {
+	copies := [][2]string{{tls, "*"}, {tls, "*/*"}}
+	if agent != "" {
+		copies = append(copies, [2]string{agent, "*"})
+	}
+	for _, c := range copies {
+		if err := copyPairs(c[0], c[1], incomplete); err != nil {
 			return "", fmt.Errorf("back up certificates: %w", err)
 		}
 	}
@@ -118,10 +128,11 @@ func Backup(dataDir string, now time.Time) (string, error) {
 	return dir, nil
 }
 
-// copyPairs copies certificates and keys that match a pattern below dataDir, but
-// for those that are there already: a server's node has copies of the authorities.
-func copyPairs(dataDir, pattern, to string) error {
-	files, err := filepath.Glob(filepath.Join(dataDir, pattern))
+// copyPairs copies certificates and keys that match a pattern below a directory,
+// but for those that are there already: a server's node has copies of the
+// authorities.
+func copyPairs(from, pattern, to string) error {
+	files, err := filepath.Glob(filepath.Join(from, pattern))
 	if err != nil {
 		return err
 	}
@@ -133,17 +144,17 @@ func copyPairs(dataDir, pattern, to string) error {
 		if ext := filepath.Ext(file); !info.Mode().IsRegular() || ext != ".crt" && ext != ".key" {
 			continue
 		}
-		data, err := os.ReadFile(file)
+		name, err := filepath.Rel(from, file)
 		if err != nil {
 			return err
-		}
-		name, err := filepath.Rel(filepath.Join(dataDir, "server", "tls"), file)
-		if err != nil || strings.HasPrefix(name, "..") {
-			name = filepath.Base(file)
 		}
 		target := filepath.Join(to, name)
 		if _, err := os.Stat(target); err == nil {
 			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
 		}
 		if err := os.MkdirAll(filepath.Dir(target), dirMode); err != nil {
 			return err

@@ -145,7 +145,7 @@ func TestBackup(t *testing.T) {
 		write(filepath.Join(agent, name), "agent")
 	}
 	now := testTime
-	dir, err := Backup(data, now)
+	dir, err := Backup(server, agent, now)
 	if want := filepath.Join(agent, "tls-1793534400"); err != nil || dir != want {
 		t.Fatalf("an agent's: %s, %v, want %s", dir, err, want)
 	}
@@ -155,7 +155,7 @@ func TestBackup(t *testing.T) {
 
 	b := ensure(t, server, testOptions())
 	now = now.Add(time.Minute)
-	dir, err = Backup(data, now)
+	dir, err = Backup(server, agent, now)
 	if want := filepath.Join(server, "tls-1793534460"); err != nil || dir != want {
 		t.Fatalf("a server's: %s, %v, want %s", dir, err, want)
 	}
@@ -173,7 +173,9 @@ func TestBackup(t *testing.T) {
 			t.Errorf("%q: %v, %v, want %v", name, info.Mode(), err, mode)
 		}
 	}
-	if _, err := Backup(data, now); err == nil {
-		t.Error("a backup was overwritten")
+	if second, err := Backup(server, "", now); err != nil || second == dir {
+		t.Errorf("a second one at that time: %s, %v", second, err)
+	} else if _, err := os.Stat(filepath.Join(second, "client-kubelet.key")); err == nil {
+		t.Error("an agent's certificates are in a backup without them")
 	}
 }
