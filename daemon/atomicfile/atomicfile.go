@@ -22,21 +22,7 @@ import (
 
 // Write replaces path with data. The directory must exist.
 func Write(path string, data []byte, mode fs.FileMode) error {
-	// Naming the directory keeps renameio from probing $TMPDIR, which would put
-	// secrets on another file system for a moment.
-	f, err := renameio.NewPendingFile(path,
-		renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer f.Cleanup() //nolint:errcheck // nothing to clean up once it was renamed
-	if _, err := f.Write(data); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return syncDir(filepath.Dir(path))
+	return Replace(File{Path: path, Data: data, Mode: mode})
 }
 
 // WriteIfChanged is Write for a file that is rendered on every start: it leaves

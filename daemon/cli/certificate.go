@@ -22,8 +22,22 @@ func certificateCommand() *cobra.Command {
 		Use:   "certificate",
 		Short: "Certificates of this machine",
 	}
-	cmd.AddCommand(certificateCheckCommand())
+	cmd.AddCommand(certificateCheckCommand(), certificateRotateCommand(), certificateRotateCACommand())
 	return cmd
+}
+
+// dataDirFlag adds the flag of commands that look at a machine's certificates.
+func dataDirFlag(cmd *cobra.Command, dataDir *string) {
+	cmd.Flags().StringVar(dataDir, "data-dir", configschema.DefaultDataDir, "folder of everything the cluster keeps")
+}
+
+// mayLook says if the user may not: without the right to look, there would seem
+// to be no certificates.
+func mayLook(dataDir string) error {
+	if _, err := os.ReadDir(dataDir); err != nil {
+		return fmt.Errorf("%w; are you root?", err)
+	}
+	return nil
 }
 
 func certificateCheckCommand() *cobra.Command {
@@ -38,16 +52,16 @@ func certificateCheckCommand() *cobra.Command {
 and when they expire.
 
 They are renewed 120 days before that by the processes that use them, while these
-run. Certificate authorities last ten years, and are not renewed by themselves.
+run. Certificate authorities last ten years, and are not renewed by themselves:
+skerry certificate rotate-ca replaces them.
 
 The exit code is 1 if one is expired or damaged.`,
 		Example: `  sudo skerry certificate check
   sudo skerry certificate check -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// Without the right to look, there would seem to be none.
-			if _, err := os.ReadDir(dataDir); err != nil {
-				return command.Failed(fmt.Errorf("%w; are you root?", err))
+			if err := mayLook(dataDir); err != nil {
+				return command.Failed(err)
 			}
 			now := time.Now()
 			all, err := pki.Inspect(dataDir, now)
@@ -66,7 +80,7 @@ The exit code is 1 if one is expired or damaged.`,
 		},
 	}
 	out.Flag(cmd)
-	cmd.Flags().StringVar(&dataDir, "data-dir", configschema.DefaultDataDir, "folder of everything the cluster keeps")
+	dataDirFlag(cmd, &dataDir)
 	return cmd
 }
 

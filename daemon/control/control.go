@@ -100,7 +100,11 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer store.Close()
-	if err := syncIdentity(ctx, opts, layout, store); err != nil {
+	identity, err := newIdentity(opts, layout, store)
+	if err != nil {
+		return err
+	}
+	if err := identity.sync(ctx); err != nil {
 		return fmt.Errorf("agree on the cluster's identity: %w", err)
 	}
 	bundle, err := pki.Ensure(layout.server, pki.Options{
@@ -113,6 +117,9 @@ func Run(ctx context.Context, opts Options) error {
 	})
 	if err != nil {
 		return fmt.Errorf("prepare certificates in %s: %w", layout.tls, err)
+	}
+	if bundle.Replaced() {
+		opts.Log.Info("this server has other certificate authorities from now on; restart the nodes of the cluster")
 	}
 	tokens, err := token.Ensure(layout.server, token.Options{
 		Token:      opts.Cluster.Token.Reveal(),
@@ -136,6 +143,7 @@ func Run(ctx context.Context, opts Options) error {
 		NodeName:         opts.NodeName,
 		NodePasswordFile: opts.NodePasswordFile,
 		DataDir:          layout.server,
+		ShareAuthorities: identity.share,
 		Log:              opts.Log.With("component", "supervisor"),
 	})
 	if err != nil {

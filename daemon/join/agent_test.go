@@ -110,8 +110,8 @@ func (a *agent) join(t *testing.T) *join.Result {
 	return result
 }
 
-// refused runs Join until it has slept three times, and expects it to go on.
-func (a *agent) refused(t *testing.T) {
+// attempts runs Join until it has slept n times, and returns what it ends with then.
+func (a *agent) attempts(t *testing.T, n int) error {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -120,13 +120,19 @@ func (a *agent) refused(t *testing.T) {
 		_, err := join.Join(ctx, a.Options)
 		done <- err
 	}()
-	waitFor(t, "three attempts", func() bool {
+	waitFor(t, "attempts", func() bool {
 		a.clock.mu.Lock()
 		defer a.clock.mu.Unlock()
-		return len(a.clock.sleeps) >= 3
+		return len(a.clock.sleeps) >= n || len(done) > 0
 	})
 	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
+	return <-done
+}
+
+// refused runs Join until it has slept three times, and expects it to go on.
+func (a *agent) refused(t *testing.T) {
+	t.Helper()
+	if err := a.attempts(t, 3); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Join ended with %v\n%s", err, a.log)
 	}
 	if got, want := a.clock.sleeps[:3], []time.Duration{5e9, 10e9, 20e9}; !reflect.DeepEqual(got, want) {

@@ -58,7 +58,7 @@ func explain(server string, err error, retry time.Duration) string {
 	case ErrUntrusted:
 		what = fmt.Sprintf("server %s is not trusted: %v", server, cause(err))
 	case ErrCAHash:
-		what = fmt.Sprintf("server %s has another CA than the one skerry.cluster.token was made by; refusing to join it: check skerry.cluster.server and skerry.cluster.token", server)
+		what = fmt.Sprintf("server %s has another CA than the one skerry.cluster.token was made by; refusing to join it: check skerry.cluster.server and skerry.cluster.token; if the cluster's CA was replaced, the new token is in the server's /var/lib/rancher/k3s/server/node-token", server)
 	case ErrToken:
 		what = fmt.Sprintf("server %s refused the token: check skerry.cluster.token; nothing was changed", server)
 	case ErrNodePassword:

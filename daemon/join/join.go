@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 	"github.com/skerry-os/skerry/daemon/token"
 )
@@ -133,6 +134,9 @@ func newJoiner(opts Options) (*joiner, error) {
 // attempt joins once. Nothing is written before the server has admitted the
 // node, except the keys that the requests are made with.
 func (j *joiner) attempt(ctx context.Context) (*Result, error) {
+	if _, err := atomicfile.Commit(filepath.Join(j.files.Dir, journalFile)); err != nil {
+		return nil, err
+	}
 	t, err := j.token()
 	if err != nil {
 		return nil, err
@@ -199,6 +203,9 @@ type Files struct {
 
 // Pair is a certificate and its key.
 type Pair struct{ Cert, Key string }
+
+// name is what both are called without their extension.
+func (p Pair) name() string { return strings.TrimSuffix(filepath.Base(p.Cert), ".crt") }
 
 func newFiles(dataDir string) Files {
 	dir := filepath.Join(dataDir, "agent")

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -75,7 +76,7 @@ func (j *joiner) trust(ctx context.Context, t token.Token) (*session, error) {
 		_, err := s.get(ctx, world, api.PathCACerts)
 		if err == nil {
 			s.anonymous = world
-			return j.withCertificate(s, nil), nil
+			return j.withCertificate(s, nil), nil // no authorities but the world's
 		}
 		world.CloseIdleConnections()
 		if !errors.Is(err, ErrUntrusted) {
@@ -88,22 +89,37 @@ func (j *joiner) trust(ctx context.Context, t token.Token) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.CAHash == "" {
-		j.warnUnpinned()
-	} else if hash, err := token.CAHash(bundle); err != nil || hash != t.CAHash {
-		return nil, &kindError{ErrCAHash, fmt.Errorf("it hashes to %q", hash)}
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(bundle) {
-		return nil, &kindError{ErrUntrusted, errors.New("it sent no CA certificate")}
+	ca, err := j.vouching(bundle, t)
+	if err != nil {
+		return nil, err
 	}
 	// The bundle proves nothing until the server shows a certificate of it.
-	s.anonymous = j.client(pinned(pool))
+	s.anonymous = j.client(ca.config())
 	if _, err := s.get(ctx, s.anonymous, api.PathCACerts); err != nil {
 		s.close()
 		return nil, err
 	}
-	return j.withCertificate(s, pool), nil
+	return j.withCertificate(s, ca), nil
+}
+
+// vouching returns who vouches for a server that has sent this bundle: the
+// certificate that the token names, or any of the bundle.
+func (j *joiner) vouching(bundle []byte, t token.Token) (*authorities, error) {
+	if t.CAHash == "" {
+		j.warnUnpinned()
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(bundle) {
+			return nil, &kindError{ErrUntrusted, errors.New("it sent no CA certificate")}
+		}
+		return &authorities{roots: pool}, nil
+	}
+	pinned, others, err := token.Pinned(bundle, t.CAHash)
+	if err != nil {
+		return nil, &kindError{ErrCAHash, err}
+	}
+	ca := &authorities{roots: x509.NewCertPool(), chain: others}
+	ca.roots.AddCert(pinned)
+	return ca, nil
 }
 
 func (j *joiner) warnUnpinned() {
@@ -116,25 +132,49 @@ func (j *joiner) warnUnpinned() {
 }
 
 // withCertificate adds the certificate of an earlier start, if it is usable.
-func (j *joiner) withCertificate(s *session, pool *x509.CertPool) *session {
+func (j *joiner) withCertificate(s *session, ca *authorities) *session {
 	pair, err := tls.LoadX509KeyPair(j.files.ClientKubelet.Cert, j.files.ClientKubelet.Key)
 	if err != nil || pair.Leaf == nil || !j.Clock.Now().Before(pair.Leaf.NotAfter) ||
 		pair.Leaf.Subject.CommonName != api.NodeUserPrefix+j.NodeName {
 		return s
 	}
-	config := pinned(pool)
+	config := ca.config()
 	config.Certificates = []tls.Certificate{pair}
 	s.node = j.client(config)
 	return s
 }
 
-// pinned trusts the servers of one cluster, by whatever address they are
-// reached; with no pool, whom the whole world trusts under the address.
-func pinned(pool *x509.CertPool) *tls.Config {
-	if pool == nil {
+// authorities vouch for the servers of one cluster, by whatever address they are
+// reached; nil are those that the whole world trusts, for the address.
+type authorities struct {
+	roots *x509.CertPool
+	chain []*x509.Certificate // may lead to a root, but vouch for nobody
+}
+
+func (a *authorities) config() *tls.Config {
+	if a == nil {
 		return &tls.Config{}
 	}
-	return &tls.Config{RootCAs: pool, ServerName: api.ServerName}
+	return &tls.Config{
+		ServerName: api.ServerName,
+		// verify does it: a server need not send the certificates in between.
+		InsecureSkipVerify: true, //nolint:gosec // the same
+		VerifyConnection:   a.verify,
+	}
+}
+
+func (a *authorities) verify(state tls.ConnectionState) error {
+	intermediates := x509.NewCertPool()
+	for _, cert := range append(slices.Clone(a.chain), state.PeerCertificates[1:]...) {
+		intermediates.AddCert(cert)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: a.roots, Intermediates: intermediates, DNSName: api.ServerName,
+	})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	return nil
 }
 
 func (s *session) get(ctx context.Context, client *http.Client, path string) ([]byte, error) {

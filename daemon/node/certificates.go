@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/skerry-os/skerry/daemon/join"
@@ -21,8 +22,8 @@ const (
 )
 
 // renewCertificates fetches this node's certificates anew when they are about to
-// expire, or have, until ctx ends. Kubelet, kube-proxy, flannel and tunnel read
-// the files again.
+// expire, or have, or somebody asks for others, until ctx ends. Kubelet,
+// kube-proxy, flannel and tunnel read the files again.
 func renewCertificates(ctx context.Context, files join.Files, log *slog.Logger, joinAgain func(context.Context) error) error {
 	ticker := time.NewTicker(renewInterval)
 	defer ticker.Stop()
@@ -33,10 +34,7 @@ func renewCertificates(ctx context.Context, files join.Files, log *slog.Logger, 
 			return nil
 		case <-ticker.C:
 		}
-		if !last.IsZero() && time.Since(last) < renewPause {
-			continue
-		}
-		due := expiring(files, time.Now(), log)
+		due := due(files, time.Now(), last, log)
 		if due == "" {
 			continue
 		}
@@ -46,6 +44,22 @@ func renewCertificates(ctx context.Context, files join.Files, log *slog.Logger, 
 		}
 		last = time.Now()
 	}
+}
+
+// due returns what certificates are to be fetched anew for at now, or nothing.
+// last is when they were, zero for never.
+func due(files join.Files, now, last time.Time, log *slog.Logger) string {
+	requested, err := pki.RequestedRotation(files.Dir)
+	if err != nil {
+		log.Error("nobody knows whether to rotate certificates", "error", err)
+	}
+	if len(requested) > 0 {
+		return "a request for " + strings.Join(requested, ", ")
+	}
+	if !last.IsZero() && now.Sub(last) < renewPause {
+		return ""
+	}
+	return expiring(files, now, log)
 }
 
 // expiring returns the first file whose certificate is to be renewed at now.

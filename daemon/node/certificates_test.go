@@ -37,3 +37,31 @@ func TestExpiring(t *testing.T) {
 		t.Errorf("a damaged file is %q, want %s to be renewed", got, damaged)
 	}
 }
+
+func TestDue(t *testing.T) {
+	dir := t.TempDir()
+	bundle, err := pki.Ensure(dir, pki.Options{NodeName: "server-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := join.Pair{Cert: bundle.TLSFile("client-admin.crt"), Key: bundle.TLSFile("client-admin.key")}
+	files := join.Files{Dir: t.TempDir(), ServingKubelet: pair, ClientKubelet: pair, ClientKubeProxy: pair, ClientController: pair}
+	log := slog.New(slog.DiscardHandler)
+	const day = 24 * time.Hour
+	now := time.Now()
+	is := func(what string, at, last time.Time, want bool) {
+		t.Helper()
+		if got := due(files, at, last, log); (got != "") != want {
+			t.Errorf("%s: due because of %q, want %t", what, got, want)
+		}
+	}
+	is("new", now, time.Time{}, false)
+	late := now.Add(300 * day)
+	is("expiring", late, time.Time{}, true)
+	is("expiring, renewed a minute ago", late, late.Add(-time.Minute), false)
+	is("expiring, renewed an hour ago", late, late.Add(-time.Hour), true)
+	if err := pki.RequestRotation(files.Dir, []string{"client-kubelet"}); err != nil {
+		t.Fatal(err)
+	}
+	is("requested", now, now.Add(-time.Minute), true)
+}

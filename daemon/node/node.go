@@ -116,6 +116,7 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	opts.Status("starting kubelet")
+	kubeletStart := time.Now()
 	run("kubelet", func(ctx context.Context) error { return runKubelet(ctx, opts, config, paths) })
 	run("node", func(ctx context.Context) error {
 		if err := waitRegistered(ctx, client, opts.NodeName, opts.Log); err != nil {
@@ -134,7 +135,7 @@ func Run(ctx context.Context, opts Options) error {
 			run("flannel", func(ctx context.Context) error { return runFlannel(ctx, opts, config, paths) })
 		}
 		opts.Status("waiting for the node to be Ready")
-		if err := waitNodeReady(ctx, client, opts.NodeName, opts.Status); err != nil {
+		if err := waitNodeReady(ctx, client, opts.NodeName, kubeletStart, opts.Status); err != nil {
 			return err
 		}
 		opts.Status("node " + opts.NodeName + " is Ready")

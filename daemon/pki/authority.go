@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/skerry-os/skerry/daemon/atomicfile"
@@ -20,8 +21,11 @@ import (
 
 // authority is a certificate authority: its certificate, perhaps followed by
 // the chain up to its root, and the key of the first.
+//
+// One that has replaced another has several certificates for its key, by the
+// other and by itself.
 type authority struct {
-	cert *x509.Certificate
+	cert *x509.Certificate // of those for its key, the one that lasts longest
 	key  crypto.Signer
 	pem  []byte // the whole chain
 	pool *x509.CertPool
@@ -88,23 +92,33 @@ func newAuthority(bundle []byte, key crypto.Signer) (*authority, error) {
 	if !samePublicKey(a.cert.PublicKey, key.Public()) {
 		return nil, errors.New("the key belongs to another certificate")
 	}
+	for _, cert := range certs {
+		if samePublicKey(cert.PublicKey, key.Public()) && string(cert.RawSubject) == string(a.cert.RawSubject) && cert.NotAfter.After(a.cert.NotAfter) {
+			a.cert = cert
+		}
+	}
 	return a, nil
 }
 
 func selfSign(name string, key crypto.Signer, now time.Time) ([]byte, error) {
-	template := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: fmt.Sprintf("k3s-%s-ca@%d", name, now.Unix())},
+	template := authorityTemplate(name, now)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("create %s authority: %w", name, err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+}
+
+// authorityTemplate is what an authority of this name has in its certificate.
+func authorityTemplate(name string, now time.Time) *x509.Certificate {
+	return &x509.Certificate{
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("k3s-%s-ca@%d", strings.ReplaceAll(name, "/", "-"), now.Unix())},
 		NotBefore:             now.Add(-skew),
 		NotAfter:              now.Add(caLifetime),
 		KeyUsage:              x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, fmt.Errorf("create %s authority: %w", name, err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 // subject is what a certificate says about its holder.

@@ -38,15 +38,24 @@ func EnsureKey(file string) (crypto.Signer, error) {
 }
 
 func createKey(file string) (crypto.Signer, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, data, err := NewKey()
 	if err != nil {
 		return nil, fmt.Errorf("generate %s: %w", file, err)
 	}
+	return key, atomicfile.Write(file, data, keyMode)
+}
+
+// NewKey makes a private key, EC P-256, and its PEM.
+func NewKey() (crypto.Signer, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("generate key: %w", err)
+	}
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", file, err)
+		return nil, nil, fmt.Errorf("encode key: %w", err)
 	}
-	return key, atomicfile.Write(file, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), keyMode)
+	return key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
 }
 
 // readKey returns the first private key in file. Its error wraps fs.ErrNotExist
@@ -63,14 +72,42 @@ func readKey(file string) (crypto.Signer, error) {
 	return key, nil
 }
 
-// parseKey returns the first private key of data and its PEM block. EC keys may
-// be preceded by their parameters, as openssl writes them.
+// parseKey returns the first private key of data and its PEM block.
 func parseKey(data []byte) (crypto.Signer, *pem.Block, error) {
+	key, block, _, err := nextKey(data)
+	if err == nil && key == nil {
+		err = errNoKey
+	}
+	return key, block, err
+}
+
+// parseKeys returns all private keys of data, of which there is at least one.
+func parseKeys(data []byte) ([]crypto.Signer, error) {
+	var keys []crypto.Signer
+	for {
+		key, _, rest, err := nextKey(data)
+		switch {
+		case err != nil:
+			return nil, err
+		case key == nil && len(keys) == 0:
+			return nil, errNoKey
+		case key == nil:
+			return keys, nil
+		}
+		keys, data = append(keys, key), rest
+	}
+}
+
+// nextKey returns the first private key of data, its PEM block and what follows;
+// nil if there is none. EC keys may be preceded by their parameters, as openssl
+// writes them.
+func nextKey(data []byte) (crypto.Signer, *pem.Block, []byte, error) {
 	for {
 		block, rest := pem.Decode(data)
 		if block == nil {
-			return nil, nil, errNoKey
+			return nil, nil, nil, nil
 		}
+		data = rest
 		var key any
 		var err error
 		switch block.Type {
@@ -81,17 +118,16 @@ func parseKey(data []byte) (crypto.Signer, *pem.Block, error) {
 		case "PRIVATE KEY":
 			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 		default:
-			data = rest
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", errNoKey, err)
+			return nil, nil, nil, fmt.Errorf("%w: %w", errNoKey, err)
 		}
 		signer, ok := key.(crypto.Signer)
 		if !ok {
-			return nil, nil, fmt.Errorf("%w: a %T can't sign", errNoKey, key)
+			return nil, nil, nil, fmt.Errorf("%w: a %T can't sign", errNoKey, key)
 		}
-		return signer, block, nil
+		return signer, block, rest, nil
 	}
 }
 
@@ -104,14 +140,12 @@ func samePublicKey(a, b crypto.PublicKey) bool {
 // ensureServiceKey keeps service.key, which may hold several keys to verify
 // tokens with, and service.current.key, its first, to sign them with.
 func ensureServiceKey(dir string) error {
-	file := filepath.Join(dir, "service.key")
+	file := filepath.Join(dir, serviceKeyFile)
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		key, err := rsa.GenerateKey(rand.Reader, serviceKeyBits)
-		if err != nil {
+		if data, err = newServiceKey(); err != nil {
 			return fmt.Errorf("generate %s: %w", file, err)
 		}
-		data = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 		if err := atomicfile.Write(file, data, keyMode); err != nil {
 			return err
 		}
@@ -126,4 +160,13 @@ func ensureServiceKey(dir string) error {
 		return err
 	}
 	return atomicfile.WriteIfChanged(filepath.Join(dir, "service.current.key"), pem.EncodeToMemory(current), keyMode)
+}
+
+// newServiceKey makes a key for tokens of service accounts, as PEM.
+func newServiceKey() ([]byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, serviceKeyBits)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), nil
 }

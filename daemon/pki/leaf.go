@@ -3,6 +3,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,12 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
+
+// ServerName is what certificates of servers are checked for, whatever address
+// leads to them. It is one of the names of every server, K3s' included, and no
+// node may have it: nodes hold certificates of the same authority, for their own
+// name, localhost and the loopback addresses.
+const ServerName = "kubernetes"
 
 // supervisorLeaf is the certificate of the listener on port 6443.
 const supervisorLeaf = "serving-supervisor"
@@ -65,12 +72,12 @@ var loopbackSANs = []string{"localhost", "127.0.0.1", "::1"}
 // serverSANs lists every name and address a server may be called by.
 func serverSANs(opts Options) []string {
 	sans := append(slices.Clone(loopbackSANs), opts.NodeName,
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc")
+		ServerName, ServerName+".default", ServerName+".default.svc")
 	if short, _, ok := strings.Cut(opts.NodeName, "."); ok {
 		sans = append(sans, short)
 	}
 	if opts.ClusterDomain != "" {
-		sans = append(sans, "kubernetes.default.svc."+opts.ClusterDomain)
+		sans = append(sans, ServerName+".default.svc."+opts.ClusterDomain)
 	}
 	for _, ip := range append(slices.Clone(opts.NodeIPs), opts.ServiceIP) {
 		if ip != nil {
@@ -105,9 +112,16 @@ func parseIPs(texts []string) []net.IP {
 
 // ensure loads the certificate, issuing it anew where it must be. The key is
 // kept when it can be: then the certificate is the only file that changes, and
-// no power cut can leave a pair that does not match for good.
-func (l leaf) ensure(dir string, now time.Time) (cert *tls.Certificate, isNew bool, err error) {
+// no power cut can leave a pair that does not match for good. With fresh, key and
+// certificate are new in any case.
+func (l leaf) ensure(dir string, now time.Time, fresh bool) (cert *tls.Certificate, isNew bool, err error) {
 	certFile, keyFile := filepath.Join(dir, l.file+".crt"), filepath.Join(dir, l.file+".key")
+	if fresh {
+		if err := l.replace(certFile, keyFile, now); err != nil {
+			return nil, false, err
+		}
+		isNew = true
+	}
 	key, err := EnsureKey(keyFile)
 	if err != nil {
 		return nil, false, err
@@ -126,6 +140,23 @@ func (l leaf) ensure(dir string, now time.Time) (cert *tls.Certificate, isNew bo
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	return &pair, isNew, err
+}
+
+// replace writes a new key and a certificate for it. Who reads one file just
+// before and the other just after has a pair that doesn't match, and reads again.
+func (l leaf) replace(certFile, keyFile string, now time.Time) error {
+	key, keyPEM, err := NewKey()
+	if err != nil {
+		return err
+	}
+	cert, err := l.ca.issue(l.subject, key.Public(), now)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Replace(
+		atomicfile.File{Path: keyFile, Data: keyPEM, Mode: keyMode},
+		atomicfile.File{Path: certFile, Data: cert, Mode: certMode},
+	)
 }
 
 // renewal is when cert is to be issued anew.
@@ -150,7 +181,9 @@ func (l leaf) good(data []byte, public crypto.PublicKey, now time.Time) bool {
 		ips = append(ips, ip.String())
 	}
 	slices.Sort(ips)
-	return now.Before(l.renewal(cert)) &&
+	// Who trusts an authority that has signed this one needs the chain between.
+	return bytes.HasSuffix(data, l.ca.pem) &&
+		now.Before(l.renewal(cert)) &&
 		cert.Subject.CommonName == l.subject.commonName &&
 		slices.Equal(cert.Subject.Organization, l.subject.organization) &&
 		slices.Equal(cert.ExtKeyUsage, l.subject.usage) &&

@@ -17,9 +17,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // Lifetimes of K3s' node contract.
@@ -67,6 +70,7 @@ type Bundle struct {
 	server        *authority
 	requestHeader *authority
 	serving       atomic.Pointer[tls.Certificate]
+	replaced      bool
 
 	issuing sync.Mutex // one at a time
 	leaves  []leaf
@@ -83,11 +87,15 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 		opts.Now = time.Now
 	}
 	b := &Bundle{dir: dir, now: opts.Now}
+	var err error
+	if b.replaced, err = atomicfile.Commit(filepath.Join(dir, stagedFile)); err != nil {
+		return nil, fmt.Errorf("replace authorities: %w", err)
+	}
 	if err := b.ensureAuthorities(); err != nil {
 		return nil, err
 	}
 	b.leaves = b.listLeaves(opts)
-	_, err := b.issue()
+	_, err = b.issue()
 	return b, err
 }
 
@@ -122,15 +130,20 @@ func (b *Bundle) ensureAuthorities() error {
 	return ensureServiceKey(b.tlsPath())
 }
 
-// Renew issues anew what is about to expire, as Ensure does, and returns which
-// files it wrote. Whoever reads certificates from files has the new ones soon;
-// GetCertificate has at once. It costs nothing while nothing is due, so that it
-// may be called often: a machine may sleep past an expiry.
+// Renew issues anew what is about to expire or was asked for by RequestRotation,
+// as Ensure does, and returns which files it wrote. Whoever reads certificates
+// from files has the new ones soon; GetCertificate has at once. It costs next to
+// nothing while nothing is due, so that it may be called often: a machine may
+// sleep past an expiry.
 func (b *Bundle) Renew() ([]string, error) {
+	requested, err := RequestedRotation(b.tlsPath())
+	if err != nil {
+		return nil, err
+	}
 	b.issuing.Lock()
 	due := !b.now().Before(b.renewAt)
 	b.issuing.Unlock()
-	if !due {
+	if !due && len(requested) == 0 {
 		return nil, nil
 	}
 	return b.issue()
@@ -141,8 +154,12 @@ func (b *Bundle) issue() (renewed []string, err error) {
 	defer b.issuing.Unlock()
 	now := b.now()
 	renewAt := now.Add(leafLifetime)
+	requested, err := RequestedRotation(b.tlsPath())
+	if err != nil {
+		return nil, err
+	}
 	for _, l := range b.leaves {
-		cert, isNew, err := l.ensure(b.tlsPath(), now)
+		cert, isNew, err := l.ensure(b.tlsPath(), now, slices.Contains(requested, l.file))
 		if err != nil {
 			return renewed, err
 		}
@@ -157,8 +174,12 @@ func (b *Bundle) issue() (renewed []string, err error) {
 		}
 	}
 	b.renewAt = renewAt
-	return renewed, nil
+	return renewed, EndRotation(b.tlsPath(), requested)
 }
+
+// Replaced reports whether Ensure has put other authorities in the place of those
+// that there were.
+func (b *Bundle) Replaced() bool { return b.replaced }
 
 // TLSFile returns the path of a file below the server's tls directory.
 func (b *Bundle) TLSFile(name string) string { return filepath.Join(b.tlsPath(), name) }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skerry-os/skerry/daemon/supervisor/admin"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 )
 
@@ -29,6 +30,8 @@ var agents = []string{groupAgent, api.NodeGroup, groupBootstrappers}
 func (s *Server) routeTable() map[string]route {
 	get := []string{http.MethodGet, http.MethodHead}
 	post := []string{http.MethodPost}
+	put := []string{http.MethodPut}
+	servers := []string{groupServer}
 	bundle := s.config.Bundle
 	return map[string]route{
 		api.PathPing:              {get, nil, false, text("pong")},
@@ -43,6 +46,7 @@ func (s *Server) routeTable() map[string]route {
 		api.PathClientKubelet:     {post, agents, true, s.clientKubelet},
 		api.PathClientKubeProxy:   {post, agents, true, s.signer(bundle.SignKubeProxy)},
 		api.PathClientControllers: {post, agents, true, s.signer(bundle.SignController)},
+		admin.PathAuthorities:     {put, servers, false, s.replaceAuthorities},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/skerry-os/skerry/daemon/supervisor/admin"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 )
 
@@ -57,10 +58,17 @@ func TestEndpoints(t *testing.T) {
 		"bootstrap": 403, "foreign token": 403, "expired token": 401, "unread token": 503,
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
 	}
+	onlyServers := map[string]int{
+		"nobody": 401, "wrong password": 401, "agent": 403, "server": 400, "node": 403, // no JSON
+		"bootstrap": 403, "foreign token": 403, "expired token": 401, "unread token": 503,
+		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
+	}
 	for _, tc := range []struct {
 		method, path string
 		codes        map[string]int
 	}{
+		{"PUT", admin.PathAuthorities, onlyServers},
+		{"GET", admin.PathAuthorities, all(405)},
 		{"GET", api.PathPing, all(200)},
 		{"GET", api.PathCACerts, all(200)},
 		{"GET", api.PathConfig, onlyAgents},

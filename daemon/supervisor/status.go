@@ -36,6 +36,14 @@ func (e *statusError) because(cause error) *statusError {
 	return &c
 }
 
+// saying returns a copy of e whose message tells what cause is: for callers who
+// may know.
+func (e *statusError) saying(cause error) *statusError {
+	c := *e
+	c.message += ": " + cause.Error()
+	return &c
+}
+
 // The answers of the supervisor to requests it refuses.
 var (
 	errUnauthorized = &statusError{code: http.StatusUnauthorized, reason: metav1.StatusReasonUnauthorized, message: "Unauthorized"}
@@ -51,6 +59,7 @@ var (
 	errNodeName     = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "node name isn't a valid name"}
 	errOtherNode    = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "node name doesn't match the client certificate's"}
 	errCSR          = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "body isn't a certificate request that can be granted"}
+	errAuthorities  = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "the authorities are not taken, and nothing was changed"}
 	errNodeGone     = &statusError{code: http.StatusUnauthorized, reason: metav1.StatusReasonUnauthorized, message: "node doesn't exist"}
 	errNodePassword = &statusError{code: http.StatusForbidden, reason: metav1.StatusReasonForbidden, message: "node password rejected"}
 )

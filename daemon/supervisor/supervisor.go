@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,12 @@ type Config struct {
 	// DataDir is the server directory, where the egress selector's configuration
 	// is written (etc/egress-selector-config.yaml).
 	DataDir string
-	Log     *slog.Logger
+	// ShareAuthorities puts new authorities, which are below dir as they will be
+	// below DataDir, where the other servers of the cluster find them when they are
+	// started again. It is called before this server keeps them; if it fails, this
+	// server doesn't. Nil where there can be no other server.
+	ShareAuthorities func(ctx context.Context, dir string) error
+	Log              *slog.Logger
 }
 
 // egressSocket is in a directory that is root's only.
@@ -60,6 +66,8 @@ type Server struct {
 	apiserver atomic.Pointer[apiserver]
 	ready     chan struct{} // closed when apiserver is set
 	deferred  *deferredNodes
+	// administering is held while authorities or tokens are replaced.
+	administering sync.Mutex
 }
 
 // apiserver is what is known once kube-apiserver answers.

@@ -107,6 +107,49 @@ func (t Token) String() string {
 // is; with more it is the hash of the root alone, so that intermediates can be
 // replaced without new tokens.
 func CAHash(bundle []byte) (string, error) {
+	certs, err := parseBundle(bundle)
+	if err != nil {
+		return "", fmt.Errorf("hash CA bundle: %w", err)
+	}
+	if len(certs) == 1 {
+		return hexSum(bundle), nil
+	}
+	return hexSum(Root(certs).Raw), nil
+}
+
+// Pinned returns the certificate of a server's CA bundle that a token with this
+// hash names, and the others. Only it vouches for a server: whoever answers can
+// add what they like to a bundle.
+//
+// A token made when its CA was alone in the bundle names it by its PEM text. It
+// still does when the authorities were replaced by some that it has signed.
+func Pinned(bundle []byte, hash string) (pinned *x509.Certificate, others []*x509.Certificate, err error) {
+	certs, err := parseBundle(bundle)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read CA bundle: %w", err)
+	}
+	for _, cert := range certs {
+		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+		switch {
+		case pinned == nil && (hexSum(cert.Raw) == hash || hexSum(text) == hash || len(certs) == 1 && hexSum(bundle) == hash):
+			pinned = cert
+		default:
+			others = append(others, cert)
+		}
+	}
+	if pinned == nil {
+		return nil, nil, ErrOtherCA
+	}
+	return pinned, others, nil
+}
+
+func hexSum(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// parseBundle returns the certificates of a CA bundle; there is at least one.
+func parseBundle(bundle []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for rest := bundle; ; {
 		var block *pem.Block
@@ -118,24 +161,18 @@ func CAHash(bundle []byte) (string, error) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return "", fmt.Errorf("hash CA bundle: %w", err)
+			return nil, err
 		}
 		certs = append(certs, cert)
 	}
-	hashed := bundle
-	switch len(certs) {
-	case 0:
-		return "", fmt.Errorf("hash CA bundle: %w", ErrNoCertificate)
-	case 1:
-	default:
-		hashed = root(certs).Raw
+	if len(certs) == 0 {
+		return nil, ErrNoCertificate
 	}
-	sum := sha256.Sum256(hashed)
-	return hex.EncodeToString(sum[:]), nil
+	return certs, nil
 }
 
-// root returns the certificate at the end of the first one's chain.
-func root(certs []*x509.Certificate) *x509.Certificate {
+// Root returns the certificate at the end of the first one's chain.
+func Root(certs []*x509.Certificate) *x509.Certificate {
 	current := certs[0]
 	for range certs {
 		if string(current.RawIssuer) == string(current.RawSubject) {

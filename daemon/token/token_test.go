@@ -124,6 +124,46 @@ func TestCAHash(t *testing.T) {
 	}
 }
 
+func TestPinned(t *testing.T) {
+	root, rootKey := certificate(t, "root", nil, nil)
+	middle, _ := certificate(t, "middle", root, rootKey)
+	stranger, _ := certificate(t, "root", nil, nil)
+	commented := append([]byte("# a comment\n"), encode(root)...)
+	for name, tt := range map[string]struct {
+		made, now []byte // bundle of the token, and of the server
+		pinned    *x509.Certificate
+	}{
+		"alone":                                     {encode(root), encode(root), root},
+		"alone, with a comment":                     {commented, commented, root},
+		"alone, now with others it has signed":      {encode(root), encode(middle, root), root},
+		"chain":                                     {encode(middle, root), encode(middle, root), root},
+		"chain, now the root alone":                 {encode(middle, root), encode(root), root},
+		"a stranger's is added":                     {encode(middle, root), encode(middle, root, stranger), root},
+		"a stranger's comes first":                  {encode(root), encode(stranger, root), root},
+		"a stranger's":                              {encode(root), encode(stranger), nil},
+		"a stranger's, and one the root has signed": {encode(middle, root), encode(middle, stranger), nil},
+	} {
+		pinned, others, err := Pinned(tt.now, mustHash(t, tt.made))
+		if tt.pinned == nil {
+			if !errors.Is(err, ErrOtherCA) {
+				t.Errorf("%s: %v, want ErrOtherCA", name, err)
+			}
+			continue
+		}
+		if err != nil || !pinned.Equal(tt.pinned) {
+			t.Errorf("%s: pinned %v, %v", name, pinned, err)
+			continue
+		}
+		all, err := parseBundle(tt.now)
+		if err != nil || len(others) != len(all)-1 {
+			t.Errorf("%s: %d others, want %d (%v)", name, len(others), len(all)-1, err)
+		}
+	}
+	if _, _, err := Pinned(nil, mustHash(t, encode(root))); !errors.Is(err, ErrNoCertificate) {
+		t.Errorf("an empty bundle: %v", err)
+	}
+}
+
 func mustHash(t *testing.T, bundle []byte) string {
 	t.Helper()
 	h, err := CAHash(bundle)

@@ -2,6 +2,7 @@
 
 // Package api is the wire format between a server's supervisor and its agents:
 // K3s' paths, headers and configuration. Both sides import it; it does nothing.
+// What administrators ask for is in package admin.
 package api
 
 import (
@@ -11,9 +12,12 @@ import (
 	"strings"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/skerry-os/skerry/daemon/pki"
 )
 
-// Paths of the supervisor. Everything else on its port is kube-apiserver's.
+// Paths of the supervisor. Everything else on its port is kube-apiserver's, but
+// for what is in package admin.
 const (
 	PathPing              = "/ping"
 	PathCACerts           = "/cacerts"
@@ -43,11 +47,8 @@ const (
 	NodeGroup      = "system:nodes"
 )
 
-// ServerName is what certificates of servers are checked for, whatever address
-// leads to them. It is one of the names of every server, K3s' included, and no
-// node may have it: nodes hold certificates of the same authority, for their own
-// name, localhost and the loopback addresses.
-const ServerName = "kubernetes"
+// ServerName is what certificates of servers are checked for.
+const ServerName = pki.ServerName
 
 // ServerAddresses returns the HOST:PORT of each kube-apiserver, from the slices
 // of the Service default/kubernetes.

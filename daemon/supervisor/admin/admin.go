@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package admin is what whoever has the server token asks a server's supervisor
+// for, in K3s' wire format, and the client that asks.
+//
+// It must not link Kubernetes.
+package admin
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/token"
+)
+
+// Paths, all for PUT and for the user server of a token.
+const (
+	// PathAuthorities takes pki.Authorities as JSON; the query force=true replaces
+	// authorities by unrelated ones.
+	PathAuthorities = "/v1-k3s/cert/cacerts"
+	QueryForce      = "force"
+)
+
+// DefaultServer is this machine's own supervisor.
+const DefaultServer = "https://127.0.0.1:6443"
+
+const (
+	// requestTimeout leaves a slow disk time.
+	requestTimeout = time.Minute
+	// maxAnswer is many times an error's text.
+	maxAnswer = 64 << 10
+)
+
+// Client asks one server, with the token of that same machine.
+type Client struct {
+	server, password string
+	http             *http.Client
+}
+
+// NewClient returns a client for the supervisor at a URL. dir is its server
+// directory (K3s' /var/lib/rancher/k3s/server), which has the token and the
+// authority to check it by.
+func NewClient(server, dir string) (*Client, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "token"))
+	if err != nil {
+		return nil, fmt.Errorf("read this server's token: %w", err)
+	}
+	t, err := token.Parse(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("read this server's token: %w", err)
+	}
+	file := filepath.Join(dir, "tls", "server-ca.crt")
+	bundle, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read this server's authority: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(bundle) {
+		return nil, fmt.Errorf("read this server's authority: no certificate in %s", file)
+	}
+	return &Client{
+		server:   strings.TrimRight(server, "/"),
+		password: t.Password,
+		http: &http.Client{
+			Timeout: requestTimeout,
+			// No proxy: the server is this machine.
+			Transport: &http.Transport{TLSClientConfig: &tls.Config{
+				RootCAs: roots, ServerName: pki.ServerName, MinVersion: tls.VersionTLS12,
+			}},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Put sends v as JSON to a path, which may have a query. The error of a server
+// that refuses is what it says.
+func (c *Client) Put(ctx context.Context, path string, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, c.server+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", c.server, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.SetBasicAuth(token.UserServer, c.password)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the server, which must run: %w", err)
+	}
+	defer c.http.CloseIdleConnections()
+	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		return nil
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("%s: %w", resp.Status, err)
+	}
+	var status struct{ Message string }
+	if json.Unmarshal(answer, &status) != nil || status.Message == "" {
+		status.Message = resp.Status
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("%s refused this machine's server token; is it another cluster's server that answers there?", c.server)
+	}
+	return errors.New(status.Message)
+}
