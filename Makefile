@@ -35,6 +35,11 @@ BUILD    := $(GO) build
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
                  systemd-container
 
+# The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
+TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server
+
+test test-all scenario: EXTRA_PACKAGES = $(TEST_PACKAGES)
+
 .PHONY: help
 help: ## explain every target
 	@awk 'BEGIN {FS = ":.*## "; print "usage: make TARGET [NAME=value]\n"} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +53,7 @@ go: ## check that Go is there and new enough
 
 .PHONY: deps
 deps: go ## install the host packages that are missing (apt, sudo if you are not root)
-	@missing=$$(for p in $(HOST_PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	@missing=$$(for p in $(HOST_PACKAGES) $(EXTRA_PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
 	  $(SUDO) apt-get update -q >/dev/null; \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi

@@ -26,15 +26,16 @@ func haScenarios() []Scenario {
 	var all []Scenario
 	for _, s := range []struct {
 		kind   database.Kind
+		suite  Suite
 		silent time.Duration
 	}{
-		{database.Postgres, maxSilenceSQL},
-		{database.MariaDB, maxSilenceSQL},
-		{database.Etcd, maxSilenceEtcd},
+		{database.Postgres, SuiteTest, maxSilenceSQL},
+		{database.MariaDB, SuiteAll, maxSilenceSQL},
+		{database.Etcd, SuiteAll, maxSilenceEtcd},
 	} {
 		all = append(all, Scenario{
 			Name:   "ha-" + string(s.kind),
-			Suite:  SuiteAll,
+			Suite:  s.suite,
 			Shows:  fmt.Sprintf("three servers on %s: each is cut off in turn while an agent's client writes, and nothing acknowledged is lost", s.kind),
 			Native: true,
 			OwnLab: true,
