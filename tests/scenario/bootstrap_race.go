@@ -88,13 +88,7 @@ var bootstrapRace = Scenario{
 				}
 				return err
 			}},
-			step{"the cluster is as before", func() error {
-				now, err := nodesOf(ctx, cluster)
-				if err == nil && now != before {
-					err = fmt.Errorf("the nodes were %q and are %q", before, now)
-				}
-				return err
-			}},
+			step{"the cluster is as before", func() error { return sameNodes(ctx, cluster, before) }},
 			step{"a server that lost its disk's identity gets it back", func() error {
 				if _, err := second.Run(ctx, "sudo systemctl stop skerry-control.service && sudo rm -r /var/lib/rancher/k3s/server/tls && "+
 					"sudo systemctl start skerry-control.service"); err != nil {

@@ -75,47 +75,64 @@ var outages = []outage{
 	},
 }
 
+// haCluster is three servers that share a database, and two agents that joined by a fixed address.
+type haCluster struct {
+	servers, agents []*vm.Machine
+	api             *vm.Cluster // of the first server
+}
+
+var haServers, haAgents = []string{"server-1", "server-2", "server-3"}, []string{"agent-1", "agent-2"}
+
+// fixedName is a registration address that is not a server's own.
+const fixedName = "cluster.lab.example"
+
+// haCluster boots the machines. The caller closes the database.
+func (t *T) haCluster(ctx context.Context, db *database.Server) (*haCluster, error) {
+	c := &haCluster{}
+	var err error
+	if c.servers, c.api, err = t.servers(ctx, db, map[string]string{"tls-san": fixedName}, haServers...); err != nil {
+		return nil, err
+	}
+	return c, t.Step("two agents join by a fixed address", func() error {
+		if err := sameToken(ctx, c.servers); err != nil {
+			return err
+		}
+		if _, err := t.lab.Relay(netip.MustParseAddr("192.168.127.240"), 6443, c.servers[1].Address().String()+":6443", fixedName); err != nil {
+			return err
+		}
+		token, err := c.servers[0].JoinToken(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range haAgents {
+			userData, err := t.exampleConfig("agent.yaml", vm.Overrides{
+				Hostname: name, AuthorizedKey: t.lab.AuthorizedKey(),
+				Cluster: map[string]string{"server": "https://" + fixedName + ":6443", "token": token},
+			})
+			if err != nil {
+				return err
+			}
+			agent, err := t.lab.Boot(ctx, vm.MachineConfig{Name: name, UserData: userData, Memory: agentMemory})
+			if err != nil {
+				return err
+			}
+			c.agents = append(c.agents, agent)
+		}
+		return c.api.WaitReady(ctx, haAgents...)
+	})
+}
+
 func loseServers(ctx context.Context, t *T, kind database.Kind, silent time.Duration) error {
 	db, err := t.startDatabase(ctx, kind)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	const fixed = "cluster.lab.example"
-	names := []string{"server-1", "server-2", "server-3"}
-	servers, cluster, err := t.servers(ctx, db, map[string]string{"tls-san": fixed}, names...)
+	c, err := t.haCluster(ctx, db)
 	if err != nil {
 		return err
 	}
-	agents := make([]*vm.Machine, 2)
-	if err := t.Step("two agents join by a fixed address", func() error {
-		if err := sameToken(ctx, servers); err != nil {
-			return err
-		}
-		if _, err := t.lab.Relay(netip.MustParseAddr("192.168.127.240"), 6443, servers[1].Address().String()+":6443", fixed); err != nil {
-			return err
-		}
-		token, err := servers[0].JoinToken(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range agents {
-			name := fmt.Sprintf("agent-%d", i+1)
-			userData, err := t.exampleConfig("agent.yaml", vm.Overrides{
-				Hostname: name, AuthorizedKey: t.lab.AuthorizedKey(),
-				Cluster: map[string]string{"server": "https://" + fixed + ":6443", "token": token},
-			})
-			if err != nil {
-				return err
-			}
-			if agents[i], err = t.lab.Boot(ctx, vm.MachineConfig{Name: name, UserData: userData, Memory: agentMemory}); err != nil {
-				return err
-			}
-		}
-		return cluster.WaitReady(ctx, "agent-1", "agent-2")
-	}); err != nil {
-		return err
-	}
+	servers, agents, cluster := c.servers, c.agents, c.api
 	w, err := throughAgent(ctx, servers[0], agents[0])
 	if err != nil {
 		return err
@@ -153,7 +170,7 @@ func loseServers(ctx context.Context, t *T, kind database.Kind, silent time.Dura
 			return err
 		}
 		if i == 0 {
-			if err := t.Step("logs and exec of every node, from every server", func() error { return reachable(ctx, t, servers, names) }); err != nil {
+			if err := t.Step("logs and exec of every node, from every server", func() error { return reachable(ctx, t, servers, haServers) }); err != nil {
 				return err
 			}
 		}

@@ -75,6 +75,9 @@ var All = slices.Concat([]Scenario{
 	agentReboots,
 	serverPowerCuts,
 	bootstrapRace,
+	lbFailover,
+	lbAllDownAndBack,
+	haAllOffAndOn,
 }, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.
