@@ -33,7 +33,7 @@ BUILD    := $(GO) build
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
-                 systemd-container
+                 systemd-container nftables
 
 .PHONY: help
 help: ## explain every target
