@@ -20,6 +20,8 @@ type Skerry struct {
 	// Kernel settings, by their sysctl names. Applied at each boot, before the
 	// network.
 	Sysctls Sysctls `yaml:"sysctls"`
+	// The kernel's own arguments.
+	Kernel *Kernel `yaml:"kernel"`
 	// Kernel modules to load, each with its arguments, such as
 	// "bonding mode=4 miimon=100". Applied at each boot, before the network.
 	Modules []Module `yaml:"modules"`
@@ -53,16 +55,14 @@ type Skerry struct {
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
-var skerryKeys = set("role", "cluster", "sysctls", "modules", "environment", "registries", "time", "network",
+var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
 	"firewall", "allow-scripts")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.
 var elsewhere = map[string][2]string{
-	"labels": {"a node's labels have one place", "use skerry.cluster.node-label, a list of key=value"},
-	"taints": {"a node's taints have one place", "use skerry.cluster.node-taint, a list of key=value:effect"},
-	"kernel": {"the kernel's command line is signed with the kernel, as a part of the verified image: a file can't change it",
-		"use sysctls and modules"},
+	"labels":          {"a node's labels have one place", "use skerry.cluster.node-label, a list of key=value"},
+	"taints":          {"a node's taints have one place", "use skerry.cluster.node-taint, a list of key=value:effect"},
 	"ntp_servers":     {"time servers have one place", "use ntp.servers at the top of the file"},
 	"dns_nameservers": {"known k3OS key, not supported by this release", ""},
 	"wifi":            {"the image has no drivers for wireless networks", ""},

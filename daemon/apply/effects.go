@@ -93,6 +93,7 @@ var Effects = []Effect{
 
 	{Key: "skerry.role", When: Reboot, Why: "server and agent keep different things; nothing of the cluster changes before"},
 	{Key: "skerry.sysctls", Stage: "sysctls", When: Now, Why: "a setting that leaves is what it was at boot"},
+	{Key: "skerry.kernel", When: Reboot, Why: "the kernel reads its arguments when it starts"},
 	{Key: "skerry.modules", Stage: "modules", When: Now, Changed: Reboot, Gone: Reboot, Why: "a module that is loaded stays, with its arguments"},
 	{Key: "skerry.environment", Stage: "environment", When: Restart, Units: everyUnit},
 	{Key: "skerry.registries", Stage: "registries", When: Now},

@@ -58,6 +58,7 @@ var All = slices.Concat([]Scenario{
 	k3osMigrated,
 	configChanged,
 	configApply,
+	kernelArgs,
 	firewall,
 	netStaticTwoNICs,
 	netBondVLAN,
