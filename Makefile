@@ -63,13 +63,17 @@ binaries: go ## build skerry's own programs into build/tree
 	@ln -sf ../libexec/skerry/skerry-kube $(TREE)/usr/bin/kubectl
 
 .PHONY: components
-components: go deps ## build containerd, the CNI plugins and the container images from their Go modules
+components: go deps ## build containerd, crictl, the CNI plugins and the container images from their Go modules
 	@env -u SOURCE_DATE_EPOCH $(GO) run ./image/components/build -out build/components
 
 .PHONY: tree
 tree: binaries components ## lay out everything of ours that goes into the image, in build/tree
 	@mkdir -p $(TREE)/usr/libexec/cni $(TREE)/usr/share/skerry/images
-	@cp -p build/components/bin/* $(TREE)/usr/bin/
+	@cp -p build/components/bin/containerd* $(TREE)/usr/bin/
+	@cp -p build/components/crictl/* $(TREE)/usr/bin/
+	@# skerry calls it with containerd's socket and the namespace of Kubernetes.
+	@cp -p build/components/bin/ctr $(TREE)/usr/libexec/skerry/
+	@ln -sf skerry $(TREE)/usr/bin/ctr
 	@cp -p build/components/cni/* $(TREE)/usr/libexec/cni/
 	@cp -p build/components/images/* $(TREE)/usr/share/skerry/images/
 	@cp -p config-schema/schema.json $(TREE)/usr/share/skerry/

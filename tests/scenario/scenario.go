@@ -46,6 +46,7 @@ var All = slices.Concat([]Scenario{
 	crossNodeTraffic,
 	wrongToken,
 	duplicateHostname,
+	k3sCommands,
 	serverUnreachable,
 	verityTamper,
 	invalidConfig,
