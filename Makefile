@@ -33,7 +33,7 @@ BUILD    := $(GO) build
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
-                 systemd-container
+                 systemd-container nftables
 
 # The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
 TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server
@@ -68,13 +68,17 @@ binaries: go ## build skerry's own programs into build/tree
 	@ln -sf ../libexec/skerry/skerry-kube $(TREE)/usr/bin/kubectl
 
 .PHONY: components
-components: go deps ## build containerd, the CNI plugins and the container images from their Go modules
+components: go deps ## build containerd, crictl, the CNI plugins and the container images from their Go modules
 	@env -u SOURCE_DATE_EPOCH $(GO) run ./image/components/build -out build/components
 
 .PHONY: tree
 tree: binaries components ## lay out everything of ours that goes into the image, in build/tree
 	@mkdir -p $(TREE)/usr/libexec/cni $(TREE)/usr/share/skerry/images
-	@cp -p build/components/bin/* $(TREE)/usr/bin/
+	@cp -p build/components/bin/containerd* $(TREE)/usr/bin/
+	@cp -p build/components/crictl/* $(TREE)/usr/bin/
+	@# skerry calls it with containerd's socket and the namespace of Kubernetes.
+	@cp -p build/components/bin/ctr $(TREE)/usr/libexec/skerry/
+	@ln -sf skerry $(TREE)/usr/bin/ctr
 	@cp -p build/components/cni/* $(TREE)/usr/libexec/cni/
 	@cp -p build/components/images/* $(TREE)/usr/share/skerry/images/
 	@cp -p config-schema/schema.json $(TREE)/usr/share/skerry/

@@ -138,6 +138,9 @@ var typeNames = map[reflect.Type]string{
 	reflect.TypeFor[configschema.DomainUse]():       "true, false or `route`",
 	reflect.TypeFor[configschema.Milliseconds]():    "milliseconds, or a span such as `1s`",
 	reflect.TypeFor[configschema.Seconds]():         "seconds, or a span such as `500ms`",
+	reflect.TypeFor[configschema.Sources]():         "list of networks, or one",
+	reflect.TypeFor[configschema.Access]():          "true, false or a list of networks",
+	reflect.TypeFor[configschema.Ports]():           "list of ports and ranges, or one",
 	reflect.TypeFor[configschema.PortNumbers]():     "map of interfaces and whole numbers",
 	reflect.TypeFor[configschema.PrivateKey]():      secretName,
 }

@@ -76,6 +76,9 @@ var special = map[reflect.Type]node{
 	reflect.TypeFor[configschema.DomainUse]():       {"enum": []any{true, false, "route"}},
 	reflect.TypeFor[configschema.Milliseconds]():    span(),
 	reflect.TypeFor[configschema.Seconds]():         span(),
+	reflect.TypeFor[configschema.Sources]():         oneOrMore(),
+	reflect.TypeFor[configschema.Access]():          {"anyOf": append(oneOrMore()["anyOf"].([]node), node{"type": "boolean"})},
+	reflect.TypeFor[configschema.Ports]():           ports(),
 	reflect.TypeFor[configschema.PortNumbers]():     {"type": "object", "additionalProperties": node{"type": "integer"}},
 }
 
@@ -100,6 +103,11 @@ func groups() node {
 
 func oneOrMore() node {
 	return node{"anyOf": []node{{"type": "string"}, {"type": "array", "items": node{"type": "string"}}}}
+}
+
+func ports() node {
+	port := node{"type": []string{"integer", "string"}, "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$"}
+	return node{"anyOf": []node{port, {"type": "array", "items": port}}}
 }
 
 func span() node {

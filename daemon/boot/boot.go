@@ -291,6 +291,7 @@ func (b *Boot) unitStatus(ctx context.Context) []unit.Status {
 func (b *Boot) Status(ctx context.Context) status.Machine {
 	units := b.unitStatus(ctx)
 	servers := b.servers(ctx)
+	waiting := b.waitingForReboot()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := status.Machine{
@@ -301,6 +302,7 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 		Phases:     b.sequence.Reports(),
 		Units:      units,
 		Servers:    servers,
+		Reboot:     waiting,
 		Ready:      b.ready,
 	}
 	if b.address != nil {

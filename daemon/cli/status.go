@@ -76,6 +76,9 @@ func statusText(m status.Machine) string {
 	if !m.Trial.IsZero() {
 		fmt.Fprintf(w, "On trial\tuntil %s, unless confirmed: skerry config apply --confirm\n", m.Trial.Local().Format(time.TimeOnly))
 	}
+	if len(m.Reboot) > 0 {
+		fmt.Fprintf(w, "Reboot\tneeded for %s\n", strings.Join(m.Reboot, ", "))
+	}
 	fmt.Fprintf(w, "Ready\t%t\n\nPHASE\tSTATE\tSECONDS\t\n", m.Ready)
 	for _, p := range m.Phases {
 		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", p.Name, p.State, p.Seconds, p.Error)

@@ -130,6 +130,7 @@ func Run(ctx context.Context, opts Options) error {
 		if err := waitAPI(ctx, client, opts.Log); err != nil {
 			return err
 		}
+		run("addresses of the cluster", func(ctx context.Context) error { return runPeers(ctx, opts, paths) })
 		run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
 		if config.flannelBackend != "none" {
 			run("flannel", func(ctx context.Context) error { return runFlannel(ctx, opts, config, paths) })

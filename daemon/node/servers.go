@@ -63,14 +63,19 @@ func newServers(opts Options, p paths) (*servers, error) {
 		}
 		return s, nil
 	}
+	dials := newDials()
 	var err error
 	s.balancer, err = loadbalancer.New(loadbalancer.Options{
 		ServerURL: opts.serverURL(),
 		StateFile: p.agent("etc", "k3s-agent-load-balancer.json"),
 		Seed:      opts.NodeName,
+		Dialed:    dials.observe,
 		Log:       s.log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := registerBalancer(s.balancer.Status, dials); err != nil {
 		return nil, err
 	}
 	s.tunnels.options.Patience, s.tunnels.health = s.balancer.Patience, s.balancer.SetHealth

@@ -43,6 +43,8 @@ type Machine struct {
 	Servers []loadbalancer.ServerStatus `json:"servers,omitempty" yaml:"servers,omitempty"`
 	// Trial is until when a configuration is on trial, unless it is confirmed.
 	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
+	// Reboot has the keys of the configuration that wait for a reboot.
+	Reboot []string `json:"reboot,omitempty" yaml:"reboot,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
 }
