@@ -21,7 +21,7 @@ type Cluster struct {
 	// Name of the node. The default is the hostname.
 	NodeName string `yaml:"node-name"`
 	// Whether an id that is the machine's own is appended to the node's name.
-	WithNodeID bool `yaml:"with-node-id"`
+	WithNodeID Switch `yaml:"with-node-id"`
 	// Address of the node in the cluster. The default is that of the interface
 	// with the default route.
 	NodeIP CommaList `yaml:"node-ip"`

@@ -138,7 +138,7 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 	if cluster.NodeName == "" {
 		cluster.NodeName = b.loaded.Hostname
 	}
-	name, err := identity.NodeName(cluster.NodeName, cluster.WithNodeID)
+	name, err := identity.NodeName(cluster.NodeName, bool(cluster.WithNodeID))
 	if err != nil {
 		return err
 	}

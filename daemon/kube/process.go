@@ -110,7 +110,7 @@ func nodeName(c configschema.Cluster) (string, error) {
 		}
 		name = host
 	}
-	return identity.NodeName(name, c.WithNodeID)
+	return identity.NodeName(name, bool(c.WithNodeID))
 }
 
 // readToken replaces token-file by what is in it.
