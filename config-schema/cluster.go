@@ -75,6 +75,32 @@ type Cluster struct {
 	KubeSchedulerArg ArgList `yaml:"kube-scheduler-arg"`
 	// Ports for services of type NodePort. The default is 30000-32767.
 	ServiceNodePortRange string `yaml:"service-node-port-range"`
+	// How kube-apiserver reaches nodes and pods. With agent, kubelets through the
+	// tunnels that nodes open, and everything else directly; pod and cluster reach
+	// pods through them, too, and find their node by the network it has for pods,
+	// or by watching all pods; disabled uses no tunnel. Nodes take up another mode
+	// when they are started again. The default is agent.
+	EgressSelectorMode string `yaml:"egress-selector-mode" enum:"agent,pod,cluster,disabled"`
+	// Whether this server runs no pods: no kubelet, no containerd, no Node. Webhooks
+	// and aggregated APIs that run as pods then need the egress-selector-mode pod
+	// or cluster.
+	DisableAgent Switch `yaml:"disable-agent"`
+	// Whether another kube-controller-manager does its work.
+	DisableControllerManager Switch `yaml:"disable-controller-manager"`
+	// Whether another scheduler does its work.
+	DisableScheduler Switch `yaml:"disable-scheduler"`
+	// Whether no node of the cluster runs kube-proxy, for a pod network that does
+	// its work.
+	DisableKubeProxy Switch `yaml:"disable-kube-proxy"`
+	// Whether NetworkPolicies are left to others. This release has no controller of
+	// them: it may be true only, and changes nothing.
+	DisableNetworkPolicy Switch `yaml:"disable-network-policy"`
+	// Whether HelmCharts are left to others. This release has no controller of
+	// them: it may be true only, and changes nothing.
+	DisableHelmController Switch `yaml:"disable-helm-controller"`
+	// Whether the cloud's part of the nodes is left to others. This release has no
+	// cloud controller: it may be true only, and changes nothing.
+	DisableCloudController Switch `yaml:"disable-cloud-controller"`
 	// Database of the cluster. The default is SQLite in the data folder.
 	DatastoreEndpoint Secret `yaml:"datastore-endpoint"`
 }
@@ -84,6 +110,7 @@ func (c *Cluster) check(s scope) {
 	c.checkNode(s)
 	c.checkNetworks(s)
 	c.checkListeners(s)
+	c.checkDisabled(s)
 	c.checkPaths(s)
 	for key, args := range map[string]ArgList{
 		"kubelet-arg":                 c.KubeletArg,

@@ -144,6 +144,14 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.kube-controller-manager-arg", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.kube-scheduler-arg", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.service-node-port-range", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.egress-selector-mode", When: Restart, Units: []string{controlUnit, nodeUnit}, Why: "other nodes take it up when they are started again"},
+	{Key: "skerry.cluster.disable-agent", When: Reboot, Why: "a boot decides whether the machine runs pods"},
+	{Key: "skerry.cluster.disable-controller-manager", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.disable-scheduler", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.disable-kube-proxy", When: Reboot, Why: "the rules of kube-proxy go with a boot, on each node with its own"},
+	{Key: "skerry.cluster.disable-network-policy", When: Never},
+	{Key: "skerry.cluster.disable-helm-controller", When: Never},
+	{Key: "skerry.cluster.disable-cloud-controller", When: Never},
 	{Key: "skerry.cluster.datastore-endpoint", When: Restart, Units: []string{controlUnit}},
 }
 

@@ -119,6 +119,7 @@ func (b *Boot) liveSection(loaded *config.Loaded, address net.IP) configschema.C
 	}
 	wanted.NodeName, wanted.WithNodeID = has.NodeName, has.WithNodeID
 	wanted.DataDir, wanted.FlannelBackend = has.DataDir, has.FlannelBackend
+	wanted.DisableAgent, wanted.DisableKubeProxy = has.DisableAgent, has.DisableKubeProxy
 	wanted.NodeIP = []string{address.String()}
 	return wanted
 }

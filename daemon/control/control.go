@@ -172,14 +172,16 @@ func Run(ctx context.Context, opts Options) error {
 			return err
 		}
 		opts.Log.Info("kube-apiserver is ready", "took", time.Since(started).Round(time.Millisecond))
-		run("kube-controller-manager", components.controllerManager)
-		run("kube-scheduler", components.scheduler)
+		if !opts.Cluster.DisableControllerManager {
+			run("kube-controller-manager", components.controllerManager)
+		}
+		if !opts.Cluster.DisableScheduler {
+			run("kube-scheduler", components.scheduler)
+		}
 		run("add-ons", func(ctx context.Context) error {
 			return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
 		})
-		run("node roles", func(ctx context.Context) error {
-			return labelControlPlane(ctx, client, opts.NodeName, opts.Log)
-		})
+		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts) })
 		opts.Ready()
 		<-ctx.Done()
 		return nil

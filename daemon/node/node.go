@@ -30,6 +30,7 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/join"
+	"github.com/skerry-os/skerry/daemon/tunnel"
 )
 
 // ContainerdSocket is where containerd serves the CRI, K3s' contract.
@@ -73,7 +74,13 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	config := newClusterConfig(joined.Config)
+	config, err := newClusterConfig(joined.Config)
+	if err != nil {
+		return err
+	}
+	opts.Cluster.NodeLabel = config.labels(opts.Cluster.NodeLabel)
+	rules := tunnel.NewRules(config.egress, []net.IP{opts.NodeIP}, config.podNetworks)
+	servers.tunnels.options.Rules = rules
 
 	group, ctx := errgroup.WithContext(ctx)
 	run := func(name string, fn func(context.Context) error) {
@@ -109,6 +116,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	run("rules of the tunnel", func(ctx context.Context) error { return rules.Watch(ctx, client, opts.NodeName) })
 	// A kubelet that finds no API only takes processor time from the control
 	// plane that starts beside it.
 	opts.Status("waiting for the Kubernetes API")
@@ -129,7 +137,9 @@ func Run(ctx context.Context, opts Options) error {
 		if err := waitAPI(ctx, client, opts.Log); err != nil {
 			return err
 		}
-		run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
+		if !config.noKubeProxy {
+			run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
+		}
 		if config.flannelBackend != "none" {
 			run("flannel", func(ctx context.Context) error { return runFlannel(ctx, opts, config, paths) })
 		}

@@ -46,7 +46,6 @@ func newServers(opts Options, p paths) (*servers, error) {
 			CertFile: p.agent("client-kubelet.crt"),
 			KeyFile:  p.agent("client-kubelet.key"),
 			CAFile:   p.agent("server-ca.crt"),
-			NodeIPs:  []net.IP{opts.NodeIP},
 			Log:      opts.Log.With("component", "tunnel"),
 		},
 		health: func(string, bool) {},
@@ -154,7 +153,7 @@ func followServers(ctx context.Context, client kubernetes.Interface, pause time.
 
 // tunnels keeps one tunnel to each server.
 type tunnels struct {
-	options tunnel.ClientOptions // but for ServerURL and State
+	options tunnel.ClientOptions // but for ServerURL and State; Rules are set once the node has joined
 	// health is told of each tunnel that comes up or goes down.
 	health func(address string, up bool)
 	log    *slog.Logger

@@ -83,7 +83,7 @@ func (s *Server) admitNode(ctx context.Context, claim nodeClaim) error {
 // admitOwnNode admits this machine's own node before kube-apiserver answers: the
 // control plane may depend on what runs on it. Its Secret follows.
 func (s *Server) admitOwnNode(claim nodeClaim) error {
-	if claim.node != strings.ToLower(s.config.NodeName) {
+	if claim.node != strings.ToLower(s.config.ownNode()) {
 		return errStarting
 	}
 	data, err := os.ReadFile(s.config.NodePasswordFile)

@@ -46,6 +46,14 @@ type Config struct {
 	Log     *slog.Logger
 }
 
+// ownNode is the name of the node on this machine, or empty where it has none.
+func (c Config) ownNode() string {
+	if c.Cluster.DisableAgent {
+		return ""
+	}
+	return c.NodeName
+}
+
 // egressSocket is in a directory that is root's only.
 func (c Config) egressSocket() string { return filepath.Join(c.DataDir, "egress.sock") }
 
@@ -76,17 +84,21 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	mode, err := tunnel.ParseMode(config.Cluster.EgressSelectorMode)
+	if err != nil {
+		return nil, fmt.Errorf("egress-selector-mode: %w", err)
+	}
 	s := &Server{
 		config:   config,
 		log:      config.Log,
 		agents:   agents,
-		tunnel:   tunnel.NewServer(config.NodeName, config.Log),
+		tunnel:   tunnel.NewServer(tunnel.ServerOptions{Mode: mode, OwnNode: config.ownNode(), Log: config.Log}),
 		inFlight: newInFlight(),
 		ready:    make(chan struct{}),
 		deferred: newDeferredNodes(),
 	}
 	s.routes = s.routeTable()
-	egress := tunnel.EgressConfig{Socket: config.egressSocket()}
+	egress := tunnel.EgressConfig{Mode: mode, Socket: config.egressSocket()}
 	if err := egress.Write(filepath.Join(config.DataDir, "etc", "egress-selector-config.yaml")); err != nil {
 		return nil, err
 	}

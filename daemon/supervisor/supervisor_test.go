@@ -69,6 +69,12 @@ func (b *buffer) String() string {
 
 func newTestServer(t *testing.T) *testServer {
 	t.Helper()
+	return newTestServerOf(t, configschema.Cluster{})
+}
+
+// newTestServerOf serves a cluster with a configuration, completed with defaults.
+func newTestServerOf(t *testing.T, configured configschema.Cluster) *testServer {
+	t.Helper()
 	dir := t.TempDir()
 	bundle, err := pki.Ensure(dir, pki.Options{NodeName: "server-1"})
 	if err != nil {
@@ -82,7 +88,7 @@ func newTestServer(t *testing.T) *testServer {
 	if err := os.WriteFile(passwordFile, []byte(ownPassword+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := new(configschema.Cluster).WithDefaults()
+	cluster, err := configured.WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

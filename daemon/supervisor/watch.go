@@ -99,6 +99,9 @@ func (s *Server) watchNodes(ctx context.Context) {
 	factory.Start(ctx.Done())
 	var tending sync.WaitGroup
 	defer tending.Wait()
+	if s.tunnel.WatchesPods() {
+		tending.Go(func() { s.watchPods(ctx, a.client) })
+	}
 	tending.Go(func() { s.tendPasswords(ctx, a.passwords) })
 	s.storeDeferred(ctx, a.passwords)
 }
@@ -145,7 +148,8 @@ func strip(obj any) (any, error) {
 		return obj, nil
 	}
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion},
+		ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels},
+		Spec:       corev1.NodeSpec{PodCIDRs: node.Spec.PodCIDRs},
 		Status:     corev1.NodeStatus{Addresses: node.Status.Addresses, DaemonEndpoints: node.Status.DaemonEndpoints},
 	}, nil
 }

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,8 +38,8 @@ type ClientOptions struct {
 	// CertFile and KeyFile are the kubelet's client certificate, CAFile the
 	// server's authority. They are read for every attempt, since they are renewed.
 	CertFile, KeyFile, CAFile string
-	// NodeIPs are this node's addresses: the server may dial its kubelet on them.
-	NodeIPs []net.IP
+	// Rules say what this node dials for the server.
+	Rules *Rules
 	// DialContext reaches the server; a plain dialer when nil.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Patience says how long the server may be silent before the tunnel counts as
@@ -229,22 +228,13 @@ func (c *client) tlsConfig() (*tls.Config, error) {
 	}, nil
 }
 
-// dialLocal dials this node's kubelet for the server.
+// dialLocal dials for the server what the rules allow.
 func (c *client) dialLocal(ctx context.Context, network, address string) (net.Conn, error) {
-	if network != "tcp" || !c.allowed(address) {
-		c.Log.Warn("server asked for an address that isn't this node's kubelet", "server", c.ServerURL, "address", address)
+	if network != "tcp" || !c.Rules.Allows(address) {
+		c.Log.Warn("server asked for an address that this node doesn't dial for it",
+			"server", c.ServerURL, "address", address, "egress-selector-mode", c.Rules.mode)
 		return nil, fmt.Errorf("%s: %w", address, ErrNotAllowed)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
 	return d.DialContext(ctx, network, address)
-}
-
-func (c *client) allowed(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || (port != "10250" && port != "10010") {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && (ip.Equal(net.IPv4(127, 0, 0, 1)) || ip.Equal(net.IPv6loopback) ||
-		slices.ContainsFunc(c.NodeIPs, ip.Equal))
 }

@@ -47,7 +47,13 @@ func newTestServer(t *testing.T) *server {
 // kubelets of a cluster have too.
 func newTestServerNamed(t *testing.T, name string) *server {
 	t.Helper()
-	s := &server{Server: NewServer("server-1", slog.New(slog.DiscardHandler))}
+	return newTestServerWith(t, ServerOptions{OwnNode: "server-1", Mode: ModeAgent}, name)
+}
+
+func newTestServerWith(t *testing.T, opts ServerOptions, name string) *server {
+	t.Helper()
+	opts.Log = slog.New(slog.DiscardHandler)
+	s := &server{Server: NewServer(opts)}
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != api.PathConnect || s.deny.Load() {
 			http.Error(w, "not you", http.StatusForbidden)
@@ -90,6 +96,7 @@ func newTestServerNamed(t *testing.T, name string) *server {
 		CAFile:        write("ca.crt", "CERTIFICATE", certDER),
 		CertFile:      write("client.crt", "CERTIFICATE", certDER),
 		KeyFile:       write("client.key", "EC PRIVATE KEY", keyDER),
+		Rules:         NewRules(ModeAgent, nil, nil),
 		RetryInterval: 20 * time.Millisecond,
 	}
 	return s
@@ -206,31 +213,9 @@ func TestAgentDialsNothingElse(t *testing.T) {
 	if n, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d bytes from an address that isn't the kubelet's", n)
 	}
-	waitFor(t, "the agent's line", func() bool { return log.count("isn't this node's kubelet") == 1 })
+	waitFor(t, "the agent's line", func() bool { return log.count("that this node doesn't dial for it") == 1 })
 	if !s.Connected("agent-1") || log.count("tunnel is down") != 0 {
 		t.Error("the tunnel broke")
-	}
-}
-
-func TestAllowed(t *testing.T) {
-	c := &client{ClientOptions: ClientOptions{NodeIPs: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")}}}
-	for address, want := range map[string]bool{
-		"127.0.0.1:10250":     true,
-		"[::1]:10250":         true,
-		"127.0.0.1:10010":     true,
-		"192.0.2.7:10250":     true,
-		"[2001:db8::7]:10250": true,
-		"127.0.0.1:22":        false,
-		"127.0.0.1:010250":    false,
-		"192.0.2.8:10250":     false,
-		"localhost:10250":     false,
-		"169.254.169.254:80":  false,
-		"127.0.0.1":           false,
-		"":                    false,
-	} {
-		if got := c.allowed(address); got != want {
-			t.Errorf("allowed(%q) = %v", address, got)
-		}
 	}
 }
 
@@ -390,23 +375,31 @@ func TestRunRefusesBadURL(t *testing.T) {
 
 // kube-apiserver must be able to read what is written for it.
 func TestEgressConfig(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "egress.yaml")
-	want := EgressConfig{Socket: "/var/lib/rancher/k3s/server/egress.sock"}
-	if err := want.Write(file); err != nil {
-		t.Fatal(err)
-	}
-	config, err := egressselector.ReadEgressSelectorConfiguration(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if errs := egressselector.ValidateEgressSelectorConfiguration(config); len(errs) > 0 {
-		t.Error(errs)
-	}
-	if n := len(config.EgressSelections); n != 1 {
-		t.Fatalf("%d selections", n)
-	}
-	got := EgressConfig{Socket: config.EgressSelections[0].Connection.Transport.UDS.UDSName}
-	if config.EgressSelections[0].Name != "cluster" || got != want {
-		t.Errorf("read back %+v", got)
+	for _, mode := range []Mode{ModeAgent, ModePod, ModeCluster, ModeDisabled} {
+		file := filepath.Join(t.TempDir(), "egress.yaml")
+		want := EgressConfig{Mode: mode, Socket: "/var/lib/rancher/k3s/server/egress.sock"}
+		if err := want.Write(file); err != nil {
+			t.Fatal(err)
+		}
+		config, err := egressselector.ReadEgressSelectorConfiguration(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if errs := egressselector.ValidateEgressSelectorConfiguration(config); len(errs) > 0 {
+			t.Error(errs)
+		}
+		if n := len(config.EgressSelections); n != 1 || config.EgressSelections[0].Name != "cluster" {
+			t.Fatalf("%d selections: %+v", n, config.EgressSelections)
+		}
+		connection := config.EgressSelections[0].Connection
+		if mode == ModeDisabled {
+			if connection.ProxyProtocol != "Direct" || connection.Transport != nil {
+				t.Errorf("%s: %+v", mode, connection)
+			}
+			continue
+		}
+		if got := connection.Transport.UDS.UDSName; got != want.Socket || connection.ProxyProtocol != "HTTPConnect" {
+			t.Errorf("%s: read back %+v", mode, connection)
+		}
 	}
 }

@@ -74,6 +74,7 @@ var All = slices.Concat([]Scenario{
 	fiftyAgents,
 	agentReboots,
 	serverPowerCuts,
+	agentlessServer,
 })
 
 // Named returns the scenarios of these names, in the order of All.
