@@ -75,6 +75,7 @@ var All = slices.Concat([]Scenario{
 	agentReboots,
 	serverPowerCuts,
 	agentlessServer,
+	agentBehindNAT,
 })
 
 // Named returns the scenarios of these names, in the order of All.
