@@ -187,12 +187,17 @@ func (p *process) node(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	bootID, err := identity.BootID()
+	if err != nil {
+		return err
+	}
 	return node.Run(ctx, node.Options{
 		Cluster:      p.cluster,
 		Server:       p.cluster.Server == "",
 		NodeName:     p.nodeName,
 		NodeIP:       p.nodeIP,
 		NodePassword: password,
+		BootID:       bootID,
 		Status:       p.status,
 		Ready:        p.ready,
 		Log:          p.log,

@@ -47,6 +47,8 @@ type Options struct {
 	// NodePassword proves to the server that this machine is the one that
 	// registered NodeName first.
 	NodePassword string
+	// BootID tells this machine from a copy of it.
+	BootID string
 	// Status tells what the node is doing, in one line, for systemd and the
 	// console. Ready is called once, when the cluster says the node is Ready.
 	Status func(string)
@@ -169,6 +171,7 @@ func (o Options) join(ctx context.Context, s *servers, log *slog.Logger) (*join.
 		Token:        o.Cluster.Token.Reveal(),
 		NodeName:     o.NodeName,
 		NodePassword: o.NodePassword,
+		BootID:       o.BootID,
 		NodeIPs:      []net.IP{o.NodeIP},
 		DataDir:      o.Cluster.DataDir,
 		Log:          log.With("component", "join"),

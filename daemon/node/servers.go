@@ -46,9 +46,11 @@ func newServers(opts Options, p paths) (*servers, error) {
 			CertFile: p.agent("client-kubelet.crt"),
 			KeyFile:  p.agent("client-kubelet.key"),
 			CAFile:   p.agent("server-ca.crt"),
+			BootID:   opts.BootID,
 			Log:      opts.Log.With("component", "tunnel"),
 		},
 		health: func(string, bool) {},
+		failed: make(chan error, 1),
 		log:    opts.Log,
 	}
 	if opts.Server {
@@ -74,8 +76,7 @@ func (s *servers) run(ctx context.Context) error {
 	defer s.tunnels.wait()
 	if s.balancer == nil {
 		s.tunnels.set(ctx, []string{s.address})
-		<-ctx.Done()
-		return nil
+		return s.tunnels.failure(ctx)
 	}
 	listener, err := net.Listen("tcp", s.address)
 	if err != nil {
@@ -88,6 +89,7 @@ func (s *servers) run(ctx context.Context) error {
 	s.tunnels.set(ctx, s.balancer.Addresses())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.balancer.Serve(ctx, listener) })
+	group.Go(func() error { return s.tunnels.failure(ctx) })
 	group.Go(func() error {
 		return status.Serve(ctx, status.NodeSocket, func(context.Context) status.Node {
 			return status.Node{Servers: s.balancer.Status()}
@@ -156,6 +158,8 @@ type tunnels struct {
 	options tunnel.ClientOptions // but for ServerURL and State; Rules are set once the node has joined
 	// health is told of each tunnel that comes up or goes down.
 	health func(address string, up bool)
+	// failed has why a tunnel was given up.
+	failed chan error
 	log    *slog.Logger
 
 	mu   sync.Mutex
@@ -189,8 +193,23 @@ func (t *tunnels) set(ctx context.Context, addresses []string) {
 		t.wg.Go(func() {
 			if err := tunnel.Run(ctx, options); err != nil {
 				t.log.Error("no tunnel to a server", "address", address, "error", err)
+				select {
+				case t.failed <- err:
+				default: // one is enough
+				}
 			}
 		})
+	}
+}
+
+// failure returns why a tunnel was given up, or nil when ctx ends. The node can't go
+// on then: it is no node of the cluster's any more.
+func (t *tunnels) failure(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-t.failed:
+		return err
 	}
 }
 

@@ -77,7 +77,11 @@ func (s *Server) nodeSigner(w http.ResponseWriter, r *http.Request, who *caller,
 		if err != nil {
 			return nil, err
 		}
-		return cert, s.admitNode(r.Context(), claim)
+		if err := s.admitNode(r.Context(), claim); err != nil {
+			return nil, err
+		}
+		// Who doesn't know the node's password isn't told where it is.
+		return cert, s.notElsewhere(claim.node, r)
 	})(w, r, who)
 }
 

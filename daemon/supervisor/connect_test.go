@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,7 +86,10 @@ func roundTrip(t *testing.T, conn io.ReadWriter) {
 }
 
 // agent runs the client end of a tunnel.
-func (s *testServer) agent(t *testing.T, name string) {
+func (s *testServer) agent(t *testing.T, name string) { s.agentOf(t, name, "") }
+
+// agentOf is agent of a machine that was booted under an id.
+func (s *testServer) agentOf(t *testing.T, name, bootID string) (stop func()) {
 	t.Helper()
 	dir := t.TempDir()
 	cert, err := s.bundle.SignKubeletClient(s.csr, name)
@@ -104,6 +108,7 @@ func (s *testServer) agent(t *testing.T, name string) {
 		return path
 	}
 	opts := tunnel.ClientOptions{
+		BootID:    bootID,
 		Rules:     tunnel.NewRules(tunnel.Mode(s.agents.EgressSelectorMode), nil, []*net.IPNet{{IP: net.IPv4(127, 0, 0, 8), Mask: net.CIDRMask(29, 32)}}),
 		ServerURL: "https://" + s.addr, Log: slog.New(slog.DiscardHandler), RetryInterval: 20 * time.Millisecond,
 		CertFile: write("c.crt", cert), KeyFile: write("c.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})), CAFile: write("ca.crt", s.bundle.ServerCAPEM()),
@@ -111,13 +116,15 @@ func (s *testServer) agent(t *testing.T, name string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- tunnel.Run(ctx, opts) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
 	waitFor(t, "the tunnel", func() bool { return s.tunnel.Connected(name) })
+	return stop
 }
 
 func TestConnectThroughTunnel(t *testing.T) {

@@ -76,6 +76,7 @@ type apiserver struct {
 	client    kubernetes.Interface
 	bootstrap authenticator.Token
 	passwords *nodepassword.Store
+	events    *nodeEvents
 }
 
 // New returns a Server and writes what kube-apiserver must read to use it.
@@ -109,7 +110,10 @@ func New(config Config) (*Server, error) {
 // supervisor's go to handler from now on. bootstrap knows the cluster's bootstrap
 // tokens. It is called once.
 func (s *Server) SetAPIServer(handler http.Handler, client kubernetes.Interface, bootstrap authenticator.Token) {
-	s.apiserver.Store(&apiserver{handler: handler, client: client, bootstrap: bootstrap, passwords: nodepassword.NewStore(client)})
+	s.apiserver.Store(&apiserver{
+		handler: handler, client: client, bootstrap: bootstrap,
+		passwords: nodepassword.NewStore(client), events: newNodeEvents(client, s.config.NodeName),
+	})
 	close(s.ready)
 }
 
@@ -176,6 +180,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	stop()
 	<-shutdown
 	<-done
+	if a := s.apiserver.Load(); a != nil {
+		a.events.close()
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -38,6 +38,8 @@ type ClientOptions struct {
 	// CertFile and KeyFile are the kubelet's client certificate, CAFile the
 	// server's authority. They are read for every attempt, since they are renewed.
 	CertFile, KeyFile, CAFile string
+	// BootID tells this machine from a copy of it; empty for none.
+	BootID string
 	// Rules say what this node dials for the server.
 	Rules *Rules
 	// DialContext reaches the server; a plain dialer when nil.
@@ -52,8 +54,8 @@ type ClientOptions struct {
 	RetryInterval time.Duration
 }
 
-// Run keeps one tunnel to one server until ctx ends, then returns nil. An agent
-// with several servers runs it once for each. What goes wrong is logged when the
+// Run keeps one tunnel to one server until ctx ends, then returns nil, or until the
+// server says that another machine is this node (ErrDuplicate). An agent with several servers runs it once for each. What goes wrong is logged when the
 // tunnel goes down, not at each attempt to bring it up again.
 func Run(ctx context.Context, opts ClientOptions) error {
 	endpoint, err := connectURL(opts.ServerURL)
@@ -79,6 +81,9 @@ func Run(ctx context.Context, opts ClientOptions) error {
 			return nil
 		}
 		c.setDown(err)
+		if errors.Is(err, ErrDuplicate) {
+			return err
+		}
 		pause := opts.RetryInterval + time.Duration(rand.Float64()*float64(opts.RetryInterval)/5) //nolint:gosec // jitter
 		select {
 		case <-ctx.Done():
@@ -149,7 +154,11 @@ func (c *client) connect(ctx context.Context) error {
 			return watched, nil
 		},
 	}
-	ws, resp, err := dialer.DialContext(ctx, c.endpoint, nil)
+	header := http.Header{}
+	if c.BootID != "" {
+		header.Set(api.HeaderBootID, c.BootID)
+	}
+	ws, resp, err := dialer.DialContext(ctx, c.endpoint, header)
 	if err != nil {
 		return handshakeError(err, resp)
 	}
@@ -204,6 +213,9 @@ func handshakeError(err error, resp *http.Response) error {
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	if resp.StatusCode == http.StatusConflict {
+		return fmt.Errorf("%w: %s", ErrDuplicate, strings.TrimSpace(string(body)))
+	}
 	if text := strings.TrimSpace(string(body)); text != "" {
 		return fmt.Errorf("server answered %s: %s", resp.Status, text)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rancher/remotedialer"
+
+	"github.com/skerry-os/skerry/daemon/supervisor/api"
 )
 
 // dialTimeout bounds connections that don't go through a tunnel.
@@ -55,7 +57,7 @@ type nodeKey struct{}
 func (s *Server) Connect(w http.ResponseWriter, r *http.Request, node string) {
 	s.sessions.closeStale(node)
 	r = r.WithContext(context.WithValue(r.Context(), nodeKey{}, node))
-	recorder := &hijackRecorder{ResponseWriter: w, sessions: s.sessions, node: node}
+	recorder := &hijackRecorder{ResponseWriter: w, sessions: s.sessions, node: node, bootID: r.Header.Get(api.HeaderBootID)}
 	recorder.log = s.log.With("node", node, "remote", r.RemoteAddr)
 	s.remote.ServeHTTP(recorder, r)
 	recorder.done()
@@ -84,6 +86,10 @@ func (s *Server) Dial(ctx context.Context, address string) (net.Conn, error) {
 
 // Connected reports whether node has a tunnel to this server.
 func (s *Server) Connected(node string) bool { return s.remote.HasSession(node) }
+
+// Elsewhere returns the address of another machine that is connected as node, as
+// far as the boot id of the one that asks can tell, or "".
+func (s *Server) Elsewhere(node, bootID string) string { return s.sessions.elsewhere(node, bootID) }
 
 // Close ends all tunnels. An HTTP server that shuts down doesn't: the tunnels
 // have left its hands.

@@ -33,9 +33,11 @@ import (
 // server is a tunnel server behind TLS that takes everybody for agent-1.
 type server struct {
 	*Server
-	http  *httptest.Server
-	deny  atomic.Bool
-	files ClientOptions
+	http *httptest.Server
+	deny atomic.Bool
+	// duplicate says to everybody that another machine is connected.
+	duplicate atomic.Bool
+	files     ClientOptions
 }
 
 func newTestServer(t *testing.T) *server {
@@ -57,6 +59,10 @@ func newTestServerWith(t *testing.T, opts ServerOptions, name string) *server {
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != api.PathConnect || s.deny.Load() {
 			http.Error(w, "not you", http.StatusForbidden)
+			return
+		}
+		if s.duplicate.Load() {
+			http.Error(w, "it is at 192.0.2.7", http.StatusConflict)
 			return
 		}
 		s.Connect(w, r, "agent-1")
@@ -401,5 +407,43 @@ func TestEgressConfig(t *testing.T) {
 		if got := connection.Transport.UDS.UDSName; got != want.Socket || connection.ProxyProtocol != "HTTPConnect" {
 			t.Errorf("%s: read back %+v", mode, connection)
 		}
+	}
+}
+
+// A second machine that is the same node is told so, and gives up; what is left of
+// a machine that lost its power keeps nobody away.
+func TestDuplicate(t *testing.T) {
+	s := newTestServer(t)
+	var mu sync.Mutex
+	var offset time.Duration
+	s.sessions.now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return time.Now().Add(offset)
+	}
+	opts := s.files
+	opts.BootID = "boot-1"
+	s.run(t, opts)
+	waitFor(t, "the tunnel", func() bool { return s.Connected("agent-1") })
+	for bootID, want := range map[string]string{"boot-1": "", "": "", "boot-2": "127.0.0.1"} {
+		if got := s.Elsewhere("agent-1", bootID); got != want {
+			t.Errorf("for boot %q, agent-1 is at %q, want %q", bootID, got, want)
+		}
+	}
+	if got := s.Elsewhere("agent-2", "boot-2"); got != "" {
+		t.Errorf("agent-2 is at %q", got)
+	}
+
+	s.duplicate.Store(true)
+	opts.BootID, opts.Log = "boot-2", slog.New(slog.DiscardHandler)
+	if err := Run(t.Context(), opts); !errors.Is(err, ErrDuplicate) || !strings.Contains(err.Error(), "it is at 192.0.2.7") {
+		t.Errorf("the second machine: %v", err)
+	}
+
+	mu.Lock()
+	offset = time.Hour // between a ping and the next the tunnel is an hour old
+	mu.Unlock()
+	if got := s.Elsewhere("agent-1", "boot-2"); got != "" {
+		t.Errorf("a silent machine is still at %q", got)
 	}
 }

@@ -76,6 +76,7 @@ var All = slices.Concat([]Scenario{
 	serverPowerCuts,
 	agentlessServer,
 	agentBehindNAT,
+	diskCloned,
 })
 
 // Named returns the scenarios of these names, in the order of All.
