@@ -103,9 +103,7 @@ func TestEventOfMismatch(t *testing.T) {
 	if texts := s.waitEvents(t, "agent-1", failedEvent); !strings.Contains(texts, "isn't the one its name was registered with") {
 		t.Errorf("it says %q", texts)
 	}
-	if n := len(s.deferred.list()); n != 0 {
-		t.Errorf("%d nodes are still to be checked", n)
-	}
+	waitFor(t, "the end of it", func() bool { return len(s.deferred.list()) == 0 })
 }
 
 // TestEventsOfOwnNode: that it is admitted before kube-apiserver answers is no news,

@@ -101,7 +101,7 @@ func (s *Server) notElsewhere(node string, r *http.Request) error {
 // admitOwnNode admits this machine's own node before kube-apiserver answers: the
 // control plane may depend on what runs on it. Its Secret follows.
 func (s *Server) admitOwnNode(claim nodeClaim) error {
-	if claim.node != strings.ToLower(s.config.ownNode()) {
+	if !s.isOwnNode(claim.node) {
 		return errStarting
 	}
 	data, err := os.ReadFile(s.config.NodePasswordFile)

@@ -68,6 +68,8 @@ type Server struct {
 	apiserver atomic.Pointer[apiserver]
 	ready     chan struct{} // closed when apiserver is set
 	deferred  *deferredNodes
+	// Instead of the constants, in tests.
+	headerTimeout, bodyTimeout time.Duration
 }
 
 // apiserver is what is known once kube-apiserver answers.
@@ -97,6 +99,9 @@ func New(config Config) (*Server, error) {
 		inFlight: newInFlight(),
 		ready:    make(chan struct{}),
 		deferred: newDeferredNodes(),
+
+		headerTimeout: readHeaderTimeout,
+		bodyTimeout:   readBodyTimeout,
 	}
 	s.routes = s.routeTable()
 	egress := tunnel.EgressConfig{Mode: mode, Socket: config.egressSocket()}
@@ -129,18 +134,21 @@ func (s *Server) ListenAndServe(ctx context.Context, address string) error {
 // Limits of the HTTP server, kube-apiserver's own: its clients are served here.
 const (
 	readHeaderTimeout = 32 * time.Second
-	idleTimeout       = 90 * time.Second
-	maxHeaderBytes    = 1 << 20
-	http2Streams      = 100
-	http2Buffer       = 256 << 10
-	shutdownTimeout   = 5 * time.Second
+	// readBodyTimeout is for bodies that are read here: a caller that sends one byte
+	// a minute would hold one of few places for as long as it likes.
+	readBodyTimeout = 30 * time.Second
+	idleTimeout     = 90 * time.Second
+	maxHeaderBytes  = 1 << 20
+	http2Streams    = 100
+	http2Buffer     = 256 << 10
+	shutdownTimeout = 5 * time.Second
 )
 
 // Serve is ListenAndServe on a listener, which it closes.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
+		ReadHeaderTimeout: s.headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{

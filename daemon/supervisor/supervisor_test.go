@@ -73,10 +73,12 @@ func newTestServer(t *testing.T) *testServer {
 }
 
 // newTestServerOf serves a cluster with a configuration, completed with defaults.
-func newTestServerOf(t *testing.T, configured configschema.Cluster) *testServer {
+func newTestServerOf(t *testing.T, configured configschema.Cluster, change ...func(*Server)) *testServer {
 	t.Helper()
 	dir := t.TempDir()
-	bundle, err := pki.Ensure(dir, pki.Options{NodeName: "server-1"})
+	bundle, err := pki.Ensure(dir, pki.Options{
+		NodeName: "server-1", NodeIPs: []net.IP{net.IPv4(192, 0, 2, 1)}, TLSSANs: configured.TLSSAN, ServiceIP: net.IPv4(10, 43, 0, 1),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +101,9 @@ func newTestServerOf(t *testing.T, configured configschema.Cluster) *testServer 
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range change {
+		c(s.Server)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
