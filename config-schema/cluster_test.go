@@ -120,6 +120,16 @@ func TestClusterKeysAreK3s(t *testing.T) {
 			t.Errorf("a note on %q, which K3s doesn't have", key)
 		}
 	}
+	for key := range k3sDifferences {
+		if !slices.Contains(clusterKeys(), key) {
+			t.Errorf("a difference of %q, which isn't supported", key)
+		}
+	}
+	for _, key := range K3sKeys() {
+		if !key.Supported && key.Note == "" {
+			t.Errorf("nothing says why %q is not supported", key.Name)
+		}
+	}
 	for key := range cloudInitNever {
 		if cloudInitLater[key] != "" {
 			t.Errorf("%q is in both tables", key)

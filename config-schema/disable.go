@@ -27,13 +27,19 @@ func (c *Cluster) checkDisabled(s scope) {
 			s.problem(s.at(a.key), "this release has no "+a.controller+", and so can't run it", "remove the key, or write true")
 		}
 	}
+	if s.has("tls-san-security") && !bool(c.TLSSANSecurity) {
+		s.problem(s.at("tls-san-security"), "the server's certificate never takes up names that clients ask for",
+			"list them in tls-san, and remove the key")
+	}
 }
 
 // nodeKeys are read by a machine's node only, and schedulerKeys and the others by
 // what their name says.
 var (
 	nodeKeys = []string{
-		"node-label", "node-taint", "kubelet-arg", "kube-proxy-arg", "flannel-iface",
+		"node-label", "node-taint", "kubelet-arg", "kube-proxy-arg", "flannel-iface", "flannel-conf", "resolv-conf",
+		"protect-kernel-defaults", "image-credential-provider-config", "image-credential-provider-bin-dir",
+		"disable-default-registry-endpoint", "nonroot-devices", "snapshotter",
 	}
 	schedulerKeys         = []string{"kube-scheduler-arg"}
 	controllerManagerKeys = []string{"kube-controller-manager-arg"}

@@ -71,6 +71,9 @@ func (p *process) start(ctx context.Context) error {
 	if p.cluster, err = cluster.WithDefaults(); err != nil {
 		return err
 	}
+	if p.cluster.Debug {
+		p.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if err := readToken(&p.cluster); err != nil {
 		return err
 	}

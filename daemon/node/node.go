@@ -179,7 +179,7 @@ func (o Options) join(ctx context.Context, s *servers, log *slog.Logger) (*join.
 	if o.Server {
 		options.Token, options.Local = "", true
 		options.TokenFile = filepath.Join(o.Cluster.DataDir, "server", "agent-token")
-	} else {
+	} else if s.balancer != nil {
 		options.Dial, options.APIServer = s.balancer.DialContext, "https://"+s.address
 	}
 	return join.Join(ctx, options)

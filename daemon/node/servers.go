@@ -3,10 +3,12 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,8 +30,9 @@ import (
 // servers is how this node reaches the servers of its cluster. On a server there
 // is nothing to balance: it uses its own.
 type servers struct {
-	balancer *loadbalancer.Balancer
-	address  string // where the balancer listens
+	balancer *loadbalancer.Balancer // nil on a server, and where there is to be none
+	address  string                 // where the balancer listens, or the one server is
+	direct   bool                   // an agent without a balancer
 	tunnels  *tunnels
 	paths    paths
 	log      *slog.Logger
@@ -57,6 +60,14 @@ func newServers(opts Options, p paths) (*servers, error) {
 		s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(opts.Cluster.HTTPSListenPort))
 		return s, nil
 	}
+	if opts.Cluster.DisableAPIServerLB {
+		u, err := url.Parse(opts.Cluster.Server)
+		if err != nil {
+			return nil, fmt.Errorf("server %q: %w", opts.Cluster.Server, err)
+		}
+		s.address, s.direct = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")), true
+		return s, nil
+	}
 	var err error
 	s.balancer, err = loadbalancer.New(loadbalancer.Options{
 		ServerURL: opts.serverURL(),
@@ -74,22 +85,29 @@ func newServers(opts Options, p paths) (*servers, error) {
 // run balances, and keeps the tunnels, until ctx ends.
 func (s *servers) run(ctx context.Context) error {
 	defer s.tunnels.wait()
-	if s.balancer == nil {
+	if s.balancer == nil && !s.direct {
 		s.tunnels.set(ctx, []string{s.address})
 		return s.tunnels.failure(ctx)
-	}
-	listener, err := net.Listen("tcp", s.address)
-	if err != nil {
-		return fmt.Errorf("listen for this node's own connections to servers; is another port free for lb-server-port? %w", err)
 	}
 	client, err := clientFor(s.paths.agent("k3scontroller.kubeconfig"))
 	if err != nil {
 		return err
 	}
-	s.tunnels.set(ctx, s.balancer.Addresses())
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.balancer.Serve(ctx, listener) })
 	group.Go(func() error { return s.tunnels.failure(ctx) })
+	if s.direct {
+		s.tunnels.set(ctx, []string{s.address})
+		group.Go(func() error {
+			return followServers(ctx, client, settle, func(addresses []string) { s.tunnels.set(ctx, addresses) })
+		})
+		return group.Wait()
+	}
+	listener, err := net.Listen("tcp", s.address)
+	if err != nil {
+		return fmt.Errorf("listen for this node's own connections to servers; is another port free for lb-server-port? %w", err)
+	}
+	s.tunnels.set(ctx, s.balancer.Addresses())
+	group.Go(func() error { return s.balancer.Serve(ctx, listener) })
 	group.Go(func() error {
 		return status.Serve(ctx, status.NodeSocket, func(context.Context) status.Node {
 			return status.Node{Servers: s.balancer.Status()}
