@@ -102,6 +102,7 @@ func (k *Skerry) check(s scope) {
 		k.checkAgent(cluster)
 		return
 	}
+	k.checkServer(cluster)
 	if k.Cluster.Server != "" {
 		cluster.problem(cluster.at("server"), "joining as a further server is not supported by this release",
 			"remove role: server to join as an agent, or remove the key")
@@ -117,8 +118,16 @@ func (k *Skerry) checkAgent(cluster scope) {
 			"it is in /var/lib/rancher/k3s/server/node-token on the server")
 	}
 	for _, key := range clusterKeys() {
-		if cluster.has(key) && k3sKeys[key] == onServer {
+		if cluster.has(key) && (k3sKeys[key] == onServer || key == "bind-address") {
 			cluster.problem(cluster.at(key), "is for servers only, and this machine is an agent", "remove it")
+		}
+	}
+}
+
+func (k *Skerry) checkServer(cluster scope) {
+	for _, key := range clusterKeys() {
+		if cluster.has(key) && k3sKeys[key] == onAgent {
+			cluster.problem(cluster.at(key), "is for agents only, and this machine is a server", "remove it")
 		}
 	}
 }

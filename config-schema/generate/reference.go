@@ -109,6 +109,7 @@ const secretName = "secret: a string, or a section that says where it is"
 
 // typeNames are the types with ways of their own to be written.
 var typeNames = map[reflect.Type]string{
+	reflect.TypeFor[configschema.Switch]():          "true or false",
 	reflect.TypeFor[configschema.CommaList]():       "list of strings, or one with commas",
 	reflect.TypeFor[configschema.ArgList]():         "list of strings, or one",
 	reflect.TypeFor[configschema.Sudo]():            "list of strings, or one, or false",

@@ -47,6 +47,7 @@ type builder struct {
 
 // special are the types with ways of their own to be written.
 var special = map[reflect.Type]node{
+	reflect.TypeFor[configschema.Switch]():          onOff(),
 	reflect.TypeFor[configschema.CommaList]():       oneOrMore(),
 	reflect.TypeFor[configschema.ArgList]():         oneOrMore(),
 	reflect.TypeFor[configschema.ImportIDs]():       oneOrMore(),
@@ -89,6 +90,13 @@ func secret() node {
 			"properties": node{key: node{"type": "string"}}}
 	}
 	return node{"anyOf": []node{{"type": "string", "minLength": 1}, reference("file"), reference("credential")}}
+}
+
+// onOff is what K3s takes for a flag that is on or off.
+func onOff() node {
+	return node{"anyOf": []node{{"type": "boolean"}, {"enum": []any{
+		0, 1, "0", "1", "t", "T", "true", "True", "TRUE", "f", "F", "false", "False", "FALSE",
+	}}}}
 }
 
 func command() node {

@@ -86,6 +86,7 @@ func Stages() []Stage {
 		{"timezone", timezone},
 		{"ntp", ntp},
 		{"registries", registries},
+		{"containerd", containerd},
 		{"modules", modules},
 		{"sysctls", sysctls},
 		{"deferred files", deferredFiles},

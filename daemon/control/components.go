@@ -21,6 +21,7 @@ import (
 	schedapp "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	schedoptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 
+	"github.com/skerry-os/skerry/daemon/argument"
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/pki"
 )
@@ -47,15 +48,16 @@ func newComponents(opts Options, l layout, bundle *pki.Bundle, store *datastore.
 	}
 	sched := schedoptions.NewOptions()
 
-	if err := parse("kube-apiserver", api.Flags(), apiserverArgs(opts, l, store), opts.Cluster.KubeAPIServerArg); err != nil {
+	ours := argument.Verbose(apiserverArgs(opts, l, store), opts.Cluster.V, opts.Cluster.VModule)
+	if err := parse("kube-apiserver", api.Flags(), ours, opts.Cluster.KubeAPIServerArg); err != nil {
 		return nil, err
 	}
 	flags := manager.Flags(cmapp.KnownControllers(), cmapp.ControllersDisabledByDefault(), cmapp.ControllerAliases())
 	manager.ParsedFlags = &flags
-	if err := parse("kube-controller-manager", flags, controllerManagerArgs(opts, l), opts.Cluster.KubeControllerManagerArg); err != nil {
+	if err := parse("kube-controller-manager", flags, argument.Verbose(controllerManagerArgs(opts, l), opts.Cluster.V, opts.Cluster.VModule), opts.Cluster.KubeControllerManagerArg); err != nil {
 		return nil, err
 	}
-	if err := parse("kube-scheduler", *sched.Flags, schedulerArgs(l), opts.Cluster.KubeSchedulerArg); err != nil {
+	if err := parse("kube-scheduler", *sched.Flags, argument.Verbose(schedulerArgs(l), opts.Cluster.V, opts.Cluster.VModule), opts.Cluster.KubeSchedulerArg); err != nil {
 		return nil, err
 	}
 
@@ -98,22 +100,15 @@ func (c *components) scheduler(ctx context.Context) error {
 	return schedapp.Run(ctx, config, sched)
 }
 
-// parse applies ours and then the user's flags, given as K3s' "key=value", so
-// that a user's flag wins over ours.
+// parse sets flags: ours, and those of the user as package argument puts them
+// together.
 func parse(name string, sets cliflag.NamedFlagSets, ours map[string]string, users []string) error {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 	for _, set := range sets.FlagSets {
 		fs.AddFlagSet(set)
 	}
-	var args []string
-	for key, value := range ours {
-		args = append(args, "--"+key+"="+value)
-	}
-	for _, arg := range users {
-		args = append(args, "--"+strings.TrimPrefix(arg, "--"))
-	}
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(argument.Merge(ours, users)); err != nil {
 		return fmt.Errorf("%s-arg: %w", name, err)
 	}
 	return nil

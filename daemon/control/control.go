@@ -199,20 +199,22 @@ func Run(ctx context.Context, opts Options) error {
 			return err
 		}
 		opts.Log.Info("kube-apiserver is ready", "took", time.Since(started).Round(time.Millisecond))
-		for name, component := range map[string]func(context.Context) error{
-			"kube-controller-manager": components.controllerManager,
-			"kube-scheduler":          components.scheduler,
-		} {
-			run(name, func(ctx context.Context) error { return elect.lead(ctx, name, component) })
+		if !opts.Cluster.DisableControllerManager {
+			run("kube-controller-manager", func(ctx context.Context) error {
+				return elect.lead(ctx, "kube-controller-manager", components.controllerManager)
+			})
+		}
+		if !opts.Cluster.DisableScheduler {
+			run("kube-scheduler", func(ctx context.Context) error {
+				return elect.lead(ctx, "kube-scheduler", components.scheduler)
+			})
 		}
 		run("add-ons", func(ctx context.Context) error {
 			return elect.leadAgain(ctx, addonLease, func(ctx context.Context) error {
 				return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
 			})
 		})
-		run("node roles", func(ctx context.Context) error {
-			return labelControlPlane(ctx, client, opts.NodeName, opts.Log)
-		})
+		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts) })
 		opts.Ready()
 		<-ctx.Done()
 		return nil

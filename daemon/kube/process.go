@@ -71,6 +71,9 @@ func (p *process) start(ctx context.Context) error {
 	if p.cluster, err = cluster.WithDefaults(); err != nil {
 		return err
 	}
+	if p.cluster.Debug {
+		p.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if err := readToken(&p.cluster); err != nil {
 		return err
 	}
@@ -120,7 +123,7 @@ func nodeName(c configschema.Cluster) (string, error) {
 		}
 		name = host
 	}
-	return identity.NodeName(name, c.WithNodeID)
+	return identity.NodeName(name, bool(c.WithNodeID))
 }
 
 // readToken replaces token-file by what is in it.
@@ -198,12 +201,17 @@ func (p *process) node(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	bootID, err := identity.BootID()
+	if err != nil {
+		return err
+	}
 	return node.Run(ctx, node.Options{
 		Cluster:      p.cluster,
 		Server:       p.cluster.Server == "",
 		NodeName:     p.nodeName,
 		NodeIP:       p.nodeIP,
 		NodePassword: password,
+		BootID:       bootID,
 		Status:       p.status,
 		Ready:        p.ready,
 		Log:          p.log,

@@ -35,8 +35,9 @@ type Machine struct {
 	Node       string         `json:"node,omitempty" yaml:"node,omitempty"`
 	Address    string         `json:"address,omitempty" yaml:"address,omitempty"`
 	Role       string         `json:"role,omitempty" yaml:"role,omitempty"`
-	Config     string         `json:"config,omitempty" yaml:"config,omitempty"` // where it came from
-	Ready      bool           `json:"ready" yaml:"ready"`                       // the node is Ready
+	NoAgent    bool           `json:"noAgent,omitempty" yaml:"noAgent,omitempty"` // a server that runs no pods, and has no node
+	Config     string         `json:"config,omitempty" yaml:"config,omitempty"`   // where it came from
+	Ready      bool           `json:"ready" yaml:"ready"`                         // the node is Ready, or the API where there is none
 	Phases     []phase.Report `json:"phases" yaml:"phases"`
 	Units      []unit.Status  `json:"units,omitempty" yaml:"units,omitempty"`
 	// Servers are how an agent reaches the servers of its cluster.

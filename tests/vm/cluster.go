@@ -4,6 +4,7 @@ package vm
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -80,6 +81,29 @@ func (m *Machine) client(config *rest.Config) (*Cluster, error) {
 	return &Cluster{Clientset: clients, server: m}, nil
 }
 
+// DialTLS connects to the server's port with the certificate of its admin kubeconfig.
+func (c *Cluster) DialTLS(ctx context.Context) (*tls.Conn, error) {
+	config, err := c.server.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig.ServerName = "kubernetes" // a name of every server
+	conn, err := config.Dial(ctx, "tcp", "")
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(conn, tlsConfig)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
 func (m *Machine) restConfig(ctx context.Context) (*rest.Config, error) {
 	kubeconfig, err := m.Kubeconfig(ctx)
 	if err != nil {
@@ -100,6 +124,15 @@ func (m *Machine) restConfig(ctx context.Context) (*rest.Config, error) {
 
 // WaitServer waits until the machine is a server whose own node is Ready, and returns its API.
 func (m *Machine) WaitServer(ctx context.Context) (*Cluster, error) {
+	c, err := m.WaitAPI(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.WaitReady(ctx, m.cfg.Name)
+}
+
+// WaitAPI waits until the machine is a server whose API answers, and returns that.
+func (m *Machine) WaitAPI(ctx context.Context) (*Cluster, error) {
 	if err := m.WaitSSH(ctx); err != nil {
 		return nil, err
 	}
@@ -119,10 +152,7 @@ func (m *Machine) WaitServer(ctx context.Context) (*Cluster, error) {
 		_, err = c.Discovery().ServerVersion()
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return c, c.WaitReady(ctx, m.cfg.Name)
+	return c, err
 }
 
 // WaitReady waits until all nodes of these names are Ready.
