@@ -93,6 +93,15 @@ func (p *process) status(line string) {
 	}
 }
 
+// tell tells systemd what the process ends with, too: the daemon shows it on the
+// console and in skerry status.
+func (p *process) tell(err error) error {
+	if err != nil && p.notifier != nil {
+		p.status("ended: " + strings.ReplaceAll(err.Error(), "\n", "; ")) // one line, by systemd's protocol
+	}
+	return err
+}
+
 func (p *process) ready() {
 	if err := p.notifier.Ready(); err != nil {
 		p.log.Error("report ready", "error", err)
@@ -138,7 +147,7 @@ func controlCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return command.Failed(p.control(ctx))
+			return command.Failed(p.tell(p.control(ctx)))
 		},
 	}
 	p.flags(cmd)
@@ -172,7 +181,7 @@ func nodeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The kubelet handles SIGINT and SIGTERM itself once it runs; until
 			// then they end the process, which has nothing to save.
-			return command.Failed(p.node(cmd.Context()))
+			return command.Failed(p.tell(p.node(cmd.Context())))
 		},
 	}
 	p.flags(cmd)
