@@ -38,7 +38,7 @@ var paths = map[string]string{
 	"ServiceKey":         "tls/service.key",
 }
 
-// passwdFile changes with a server's configuration: it is never a reason to refuse a disk.
+// passwdFile goes by a server's configuration and by rotations of its token: the disk's is never replaced.
 const passwdFile = "PasswdFile"
 
 // file is one file as K3s stores it: JSON has the content in base64.
@@ -106,8 +106,8 @@ func (f files) adopt(dir string) (extra files, err error) {
 		}
 		have, ok := onDisk[name]
 		switch {
-		case len(f[name].Content) == 0 || ok && string(have.Content) == string(f[name].Content):
-		case ok && name != passwdFile && have.Timestamp.Sub(f[name].Timestamp) >= newerBy:
+		case len(f[name].Content) == 0 || ok && (name == passwdFile || string(have.Content) == string(f[name].Content)):
+		case ok && have.Timestamp.Sub(f[name].Timestamp) >= newerBy:
 			newer = append(newer, filepath.Join(dir, path))
 		default:
 			write = append(write, name)

@@ -144,8 +144,8 @@ node that is silent for more than five minutes are replaced.
      server's /var/lib/rancher/k3s/server/node-token, into skerry.cluster.token, and
                                            sudo skerry config apply FILE
   3. on every other agent:                 sudo systemctl restart skerry-node.service
-  4. pods that talk to the Kubernetes API may have to be started again:
-                                           kubectl -n NAMESPACE rollout restart deployment NAME
+  4. pods that read the cluster's CA only once have to be started again, such as
+                                           kubectl -n kube-system rollout restart deployment
   5. copies of the kubeconfig, and tokens of skerry token create, are to be made anew
 `
 }

@@ -33,7 +33,7 @@ func kubeCommands() []*cobra.Command {
 	return []*cobra.Command{
 		command("control", "Run the control plane: datastore, kube-apiserver, controllers, supervisor"),
 		command("node", "Run the node: registration, tunnel, kubelet, kube-proxy, pod network"),
-		command("token", "Make, list and delete tokens with which agents join, and that expire"),
+		command("token", "Make, list and delete tokens with which agents join, and that expire; replace the cluster's own"),
 		command("kubectl", "Run kubectl, on a server with the admin kubeconfig"),
 	}
 }

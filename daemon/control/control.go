@@ -143,7 +143,8 @@ func Run(ctx context.Context, opts Options) error {
 		NodeName:         opts.NodeName,
 		NodePasswordFile: opts.NodePasswordFile,
 		DataDir:          layout.server,
-		ShareAuthorities: identity.share,
+		ShareAuthorities: identity.shareAuthorities,
+		ShareToken:       identity.shareToken,
 		Log:              opts.Log.With("component", "supervisor"),
 	})
 	if err != nil {

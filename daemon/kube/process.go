@@ -96,10 +96,11 @@ func (p *process) status(line string) {
 	}
 }
 
-// lastWords leaves the error that ends the process where the console shows it, until the next start.
+// lastWords leaves the error that ends the process where the console and skerry status show it, until the next start.
 func (p *process) lastWords(err error) error {
 	if err != nil && p.notifier != nil {
-		if err := p.notifier.Status(err.Error()); err != nil {
+		line := strings.ReplaceAll(err.Error(), "\n", "; ") // one line, by systemd's protocol
+		if err := p.notifier.Status(line); err != nil {
 			p.log.Warn("report status", "error", err)
 		}
 	}

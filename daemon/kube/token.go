@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -219,15 +218,16 @@ func tokenCommand() *cobra.Command {
 	var kubeconfig string
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Make tokens with which agents join, and that expire",
-		Long: `Make, list and delete bootstrap tokens, on a server.
+		Short: "Make tokens with which agents join, and that expire; replace the cluster's own",
+		Long: `Make, list and delete bootstrap tokens, on a server, and replace the cluster's own.
 
-An agent joins with such a token as with the cluster's own, in skerry.cluster.token.
+An agent joins with a bootstrap token as with the cluster's own, in skerry.cluster.token.
 It expires, by default after a day, and can be deleted; agents that have joined by
 then stay, for they have certificates. No server can join with one.`,
 		Example: `  skerry token create --ttl 1h --description "the new rack"
   skerry token list
-  skerry token delete abcdef`,
+  skerry token delete abcdef
+  skerry token rotate`,
 	}
 	cmd.PersistentFlags().StringVar(&kubeconfig, "kubeconfig", cmp.Or(os.Getenv("KUBECONFIG"), adminKubeconfig), "kubeconfig of an administrator")
 	open := func(run func(context.Context, *tokens) error) error {
@@ -239,7 +239,7 @@ then stay, for they have certificates. No server can join with one.`,
 		defer cancel()
 		return command.Failed(run(ctx, t))
 	}
-	cmd.AddCommand(tokenCreateCommand(open), tokenListCommand(open), tokenDeleteCommand(open), tokenGenerateCommand())
+	cmd.AddCommand(tokenCreateCommand(open), tokenListCommand(open), tokenDeleteCommand(open), tokenGenerateCommand(), tokenRotateCommand())
 	return cmd
 }
 
@@ -263,12 +263,9 @@ users of this machine can read it while the command runs.`,
 				n.secret = args[0]
 			}
 			if n.secret == "-" {
-				line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-				if err != nil && !errors.Is(err, io.EOF) {
-					return command.Failed(fmt.Errorf("read the token from standard input: %w", err))
-				}
-				if n.secret = strings.TrimSpace(line); n.secret == "" {
-					return command.Failed(errors.New("standard input has no token"))
+				var err error
+				if n.secret, err = readLine(cmd.InOrStdin()); err != nil {
+					return command.Failed(err)
 				}
 			}
 			if err := n.check(); err != nil {

@@ -4,7 +4,13 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/skerry-os/skerry/daemon/command"
+	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/token"
 )
 
@@ -166,6 +173,64 @@ func TestTokenCommand(t *testing.T) {
 	} {
 		if _, err := run(test.stdin, test.args...); command.ExitCode(err) != test.code {
 			t.Errorf("%q: exit code %d (%v), want %d", test.args, command.ExitCode(err), err, test.code)
+		}
+	}
+}
+
+// TestTokenRotate: what the server is sent, and what is told. The server itself is tested where it is.
+func TestTokenRotate(t *testing.T) {
+	dir := t.TempDir()
+	bundle, err := pki.Ensure(filepath.Join(dir, "server"), pki.Options{NodeName: "server-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := token.Ensure(filepath.Join(dir, "server"), token.Options{Token: "s3cret", CABundle: bundle.ServerCAPEM()}); err != nil {
+		t.Fatal(err)
+	}
+	sent := ""
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		user, password, _ := r.BasicAuth()
+		if err != nil || r.Method != http.MethodPut || r.URL.Path != "/v1-k3s/token" || user != "server" || password != "s3cret" {
+			t.Errorf("%s %s by %s, %v", r.Method, r.URL.Path, user, err)
+		}
+		if sent = string(body); strings.Contains(sent, "s3cret") {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"message":"that is the token there is"}`)
+		}
+	}))
+	server.TLS = &tls.Config{GetCertificate: bundle.GetCertificate}
+	server.StartTLS()
+	defer server.Close()
+	for _, tt := range []struct {
+		args  []string
+		stdin string
+		code  int
+		sent  string
+		says  string
+	}{
+		{nil, "", command.ExitOK, `{"newToken":""}`, filepath.Join(dir, "server", "token")},
+		{[]string{"--new-token", "-"}, "another\n", command.ExitOK, `{"newToken":"another"}`, "doesn't start with the old one"},
+		{[]string{"--new-token", "another"}, "", command.ExitOK, `{"newToken":"another"}`, ""},
+		{[]string{"--new-token", "s3cret"}, "", command.ExitFailed, `{"newToken":"s3cret"}`, "that is the token there is"},
+		{[]string{"--new-token", "-"}, "\n", command.ExitFailed, "", "standard input has no token"},
+		{[]string{"--data-dir", t.TempDir()}, "", command.ExitFailed, "", "is this a server, and are you root?"},
+		{[]string{"another"}, "", command.ExitUsage, "", ""},
+	} {
+		sent = ""
+		cmd := tokenRotateCommand()
+		var out bytes.Buffer
+		cmd.SetArgs(append([]string{"--data-dir", dir, "--server", server.URL}, tt.args...))
+		cmd.SetIn(strings.NewReader(tt.stdin))
+		cmd.SetOut(&out)
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		err := cmd.ExecuteContext(t.Context())
+		said := fmt.Sprint(out.String(), err)
+		if command.ExitCode(err) != tt.code || sent != tt.sent || !strings.Contains(said, tt.says) {
+			t.Errorf("%q: exit code %d, sent %s: %s", tt.args, command.ExitCode(err), sent, said)
+		}
+		if strings.Contains(said, "s3cret") {
+			t.Errorf("%q: the token is told: %s", tt.args, said)
 		}
 	}
 }

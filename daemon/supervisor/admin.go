@@ -76,3 +76,35 @@ func (s *Server) shareAuthorities(r *http.Request, all pki.Authorities) error {
 	}
 	return s.config.ShareAuthorities(r.Context(), dir)
 }
+
+// replaceToken takes another server token. From its answer on, the old one lets
+// nobody in; who is in, is so by a certificate.
+func (s *Server) replaceToken(w http.ResponseWriter, r *http.Request, _ *caller) error {
+	var request admin.TokenRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAdmin)).Decode(&request); err != nil {
+		return errToken.saying(errors.New("the body isn't the JSON of a request")) // the decoder may quote the token
+	}
+	s.administering.Lock()
+	defer s.administering.Unlock()
+	next, err := s.tokens.Load().Rotated(request.NewToken)
+	if err != nil {
+		return errToken.saying(err)
+	}
+	keep := func() error {
+		if err := next.Keep(s.config.DataDir, time.Now()); err != nil {
+			return err
+		}
+		s.tokens.Store(next)
+		return nil
+	}
+	if s.config.ShareToken != nil {
+		err = s.config.ShareToken(r.Context(), next.Server.Password, keep)
+	} else {
+		err = keep()
+	}
+	if err != nil {
+		return err
+	}
+	s.log.Info("the server token is replaced", "remote", r.RemoteAddr)
+	return nil
+}

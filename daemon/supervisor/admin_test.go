@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/supervisor/admin"
+	"github.com/skerry-os/skerry/daemon/supervisor/api"
+	"github.com/skerry-os/skerry/daemon/token"
 )
 
 func (s *testServer) admin(t *testing.T) *admin.Client {
@@ -146,5 +149,86 @@ func TestAdminClient(t *testing.T) {
 	}
 	if _, err := admin.NewClient("https://"+s.addr, t.TempDir()); err == nil {
 		t.Error("a client without a token")
+	}
+}
+
+// TestReplaceToken: at once the old token lets nobody in and the new one does; what is refused changes nothing.
+func TestReplaceToken(t *testing.T) {
+	s := newTestServer(t)
+	lets := func(user, password string) bool {
+		t.Helper()
+		path := map[string]string{"server": admin.PathToken, "node": api.PathConfig}[user]
+		method := map[string]string{"server": "PUT", "node": "GET"}[user]
+		resp := s.do(t, credential{user: user, password: password}, method, path, nil, []byte("nonsense"))
+		return resp.StatusCode != http.StatusUnauthorized
+	}
+	is := func(server, old string) {
+		t.Helper()
+		if !lets("server", server) || lets("server", old) || !lets("node", agentSecret) {
+			t.Errorf("it lets in the new token = %t, the old one = %t, agents with theirs = %t", lets("server", server), lets("server", old), lets("node", agentSecret))
+		}
+		again, err := token.Ensure(s.config.DataDir, token.Options{AgentToken: agentSecret, CABundle: s.bundle.ServerCAPEM()})
+		if err != nil || again.Server.Password != server {
+			t.Errorf("the next start has another token (%v)", err)
+		}
+	}
+	put := func(newToken string) error {
+		return s.admin(t).Put(t.Context(), admin.PathToken, admin.TokenRequest{NewToken: newToken})
+	}
+	for _, tt := range []struct{ newToken, says string }{
+		{serverSecret, "that is the token there is"},
+		{"abcdef.0123456789abcdef", "must be in format"},
+		{"two\nlines", "control characters"},
+		{"K10abc::server:x", "CA hash"},
+	} {
+		if err := put(tt.newToken); err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "not replaced") {
+			t.Errorf("%q: %v, want %q", tt.newToken, err, tt.says)
+		}
+	}
+	is(serverSecret, "second-secret")
+
+	if err := put("second-secret"); err != nil {
+		t.Fatal(err)
+	}
+	is("second-secret", serverSecret)
+	if err := put("K10" + strings.Repeat("0", 64) + "::server:a,third\""); err != nil {
+		t.Fatal(err)
+	}
+	is("a,third\"", "second-secret")
+	if err := put(""); err != nil {
+		t.Fatal(err)
+	}
+	random := s.tokens.Load().Server.Password
+	if len(random) != 32 {
+		t.Errorf("%d characters were made", len(random))
+	}
+	is(random, "a,third\"")
+	for _, secret := range []string{serverSecret, "second-secret", "third", random} {
+		if strings.Contains(s.log.String(), secret) {
+			t.Errorf("%s was logged", secret)
+		}
+	}
+}
+
+// TestShareToken: what servers share is readable with the new token before this server's files say it.
+func TestShareToken(t *testing.T) {
+	s := newTestServer(t)
+	put := func() error {
+		return s.admin(t).Put(t.Context(), admin.PathToken, admin.TokenRequest{NewToken: "second-secret"})
+	}
+	s.config.ShareToken = func(context.Context, string, func() error) error { return errors.New("the datastore is full") }
+	if err := put(); err == nil || s.tokens.Load().Server.Password != serverSecret {
+		t.Errorf("replaced, although it could not be shared (%v)", err)
+	}
+	shared := ""
+	s.config.ShareToken = func(_ context.Context, password string, keep func() error) error {
+		shared = password
+		if on, err := os.ReadFile(filepath.Join(s.config.DataDir, "token")); err != nil || !strings.Contains(string(on), serverSecret) {
+			t.Errorf("the files came first (%v)", err)
+		}
+		return keep()
+	}
+	if err := put(); err != nil || shared != "second-secret" || s.tokens.Load().Server.Password != "second-secret" {
+		t.Errorf("shared %q, %v", shared, err)
 	}
 }

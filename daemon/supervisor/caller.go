@@ -73,7 +73,7 @@ func (s *Server) byPassword(r *http.Request) *caller {
 	if !ok {
 		return nil
 	}
-	roles, ok := s.config.Tokens.Passwd.Authenticate(user, password)
+	roles, ok := s.tokens.Load().Passwd.Authenticate(user, password)
 	if !ok {
 		return nil
 	}

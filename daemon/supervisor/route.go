@@ -47,6 +47,7 @@ func (s *Server) routeTable() map[string]route {
 		api.PathClientKubeProxy:   {post, agents, true, s.signer(bundle.SignKubeProxy)},
 		api.PathClientControllers: {post, agents, true, s.signer(bundle.SignController)},
 		admin.PathAuthorities:     {put, servers, false, s.replaceAuthorities},
+		admin.PathToken:           {put, servers, false, s.replaceToken},
 	}
 }
 

@@ -81,6 +81,8 @@ func TestEndpoints(t *testing.T) {
 	}{
 		{"PUT", admin.PathAuthorities, onlyServers},
 		{"GET", admin.PathAuthorities, all(405)},
+		{"PUT", admin.PathToken, onlyServers},
+		{"POST", admin.PathToken, all(405)},
 		{"GET", api.PathPing, all(200)},
 		{"GET", api.PathCACerts, all(200)},
 		{"GET", api.PathConfig, onlyAgents},

@@ -36,7 +36,7 @@ import (
 type Config struct {
 	Cluster configschema.Cluster // with defaults applied
 	Bundle  *pki.Bundle
-	Tokens  *token.Tokens
+	Tokens  *token.Tokens // of its start
 	// NodeName is this machine's own node. It is admitted before kube-apiserver
 	// answers, by comparison with NodePasswordFile.
 	NodeName         string
@@ -49,7 +49,13 @@ type Config struct {
 	// started again. It is called before this server keeps them; if it fails, this
 	// server doesn't. Nil where there can be no other server.
 	ShareAuthorities func(ctx context.Context, dir string) error
-	Log              *slog.Logger
+	// ShareToken makes what servers share, encrypted with the server token's
+	// password, readable with another: it stores it under the new one beside the old,
+	// calls keep, which writes this server's files, and removes the old, so that
+	// this server starts with what its files say wherever it is interrupted. It
+	// returns keep's error. Nil where there can be no other server.
+	ShareToken func(ctx context.Context, password string, keep func() error) error
+	Log        *slog.Logger
 }
 
 // ownNode is the name of the node on this machine, or empty where it has none.
@@ -74,6 +80,7 @@ type Server struct {
 	apiserver atomic.Pointer[apiserver]
 	ready     chan struct{} // closed when apiserver is set
 	deferred  *deferredNodes
+	tokens    atomic.Pointer[token.Tokens]
 	// administering is held while authorities or tokens are replaced.
 	administering sync.Mutex
 	// Instead of the constants, in tests.
@@ -111,6 +118,7 @@ func New(config Config) (*Server, error) {
 		headerTimeout: readHeaderTimeout,
 		bodyTimeout:   readBodyTimeout,
 	}
+	s.tokens.Store(config.Tokens)
 	s.routes = s.routeTable()
 	egress := tunnel.EgressConfig{Mode: mode, Socket: config.egressSocket()}
 	if err := egress.Write(filepath.Join(config.DataDir, "etc", "egress-selector-config.yaml")); err != nil {

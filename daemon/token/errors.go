@@ -11,6 +11,7 @@ var (
 	ErrHash          = errors.New("the CA hash of the token isn't 64 lower-case hex digits")
 	ErrFormat        = errors.New("the token isn't of the form K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>")
 	ErrNoCertificate = errors.New("no PEM certificate in it")
+	ErrSameToken     = errors.New("that is the token there is; give another, or none, and one is made")
 	ErrOtherCA       = errors.New("none of the CA's certificates is the one that the token names")
 	// ErrBootstrapServer is K3s' wording: servers can't join, or start, with a
 	// token that expires.

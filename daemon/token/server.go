@@ -28,7 +28,8 @@ type Options struct {
 	CABundle []byte
 }
 
-// Tokens are the secrets of a running server.
+// Tokens are the secrets of a running server. They don't change: Rotated returns
+// others.
 type Tokens struct {
 	Server Token
 	Agent  Token
@@ -37,9 +38,10 @@ type Tokens struct {
 }
 
 // Ensure makes the server directory dir hold cred/passwd, token, node-token and
-// agent-token. What the user chose wins over what is there; what nobody chose is
-// made once and kept. The password file is written first and is what later
-// starts go by, so an interruption can't leave a token that doesn't work.
+// agent-token. What the user chose wins over what is there, unless it is a token
+// that was replaced (RetiredError); what nobody chose is made once and kept. The
+// password file is written first and is what later starts go by, so an
+// interruption can't leave a token that doesn't work.
 func Ensure(dir string, opts Options) (*Tokens, error) {
 	hash, err := CAHash(opts.CABundle)
 	if err != nil {
@@ -52,6 +54,9 @@ func Ensure(dir string, opts Options) (*Tokens, error) {
 	}
 	server, err := serverPassword(dir, opts.Token, passwd)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkRetired(dir, server, passwd.Password(UserServer)); err != nil {
 		return nil, err
 	}
 	agent := server
@@ -71,37 +76,47 @@ func Ensure(dir string, opts Options) (*Tokens, error) {
 		Agent:  Token{CAHash: hash, Username: UserNode, Password: agent},
 		Passwd: passwd,
 	}
+	return t, t.writeFiles(dir)
+}
+
+// writeFiles writes the files that people and nodes read tokens from.
+func (t *Tokens) writeFiles(dir string) error {
 	if err := writeToken(filepath.Join(dir, "token"), t.Server); err != nil {
-		return nil, err
+		return err
 	}
 	if err := atomicfile.Symlink("token", filepath.Join(dir, "node-token")); err != nil {
-		return nil, err
+		return err
 	}
 	agentFile := filepath.Join(dir, "agent-token")
-	if opts.AgentToken == "" {
-		return t, atomicfile.Symlink("token", agentFile)
+	if t.Agent.Password == t.Server.Password {
+		return atomicfile.Symlink("token", agentFile)
 	}
-	return t, writeToken(agentFile, t.Agent)
+	return writeToken(agentFile, t.Agent)
 }
 
 // ServerPassword returns the secret part of the server token, chosen by the user or not, and keeps a random one: it is the
-// first of the server's secrets to be there, since it finds the others in a shared datastore. The server directory dir
-// must exist.
-func ServerPassword(dir, chosen string) (string, error) {
+// first of the server's secrets to be there, since it finds the others in the datastore. before is that of the last start,
+// if it was another. The server directory dir must exist. A token that was replaced is refused (RetiredError).
+func ServerPassword(dir, chosen string) (server, before string, err error) {
 	file := filepath.Join(dir, "cred", "passwd")
 	passwd, err := ReadPasswd(file)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	server, err := serverPassword(dir, chosen, passwd)
-	if err != nil || chosen != "" || passwd.Password(UserServer) == server {
-		return server, err
+	if server, err = serverPassword(dir, chosen, passwd); err != nil {
+		return "", "", err
+	}
+	if before = passwd.Password(UserServer); before == server {
+		return server, "", nil
+	}
+	if chosen != "" {
+		return server, before, checkRetired(dir, server, before)
 	}
 	passwd.Set(UserServer, server, RoleServer)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return "", fmt.Errorf("keep server token: %w", err)
+		return "", "", fmt.Errorf("keep server token: %w", err)
 	}
-	return server, passwd.Write(file)
+	return server, "", passwd.Write(file)
 }
 
 func serverPassword(dir, chosen string, passwd *Passwd) (string, error) {
@@ -122,9 +137,13 @@ func serverPassword(dir, chosen string, passwd *Passwd) (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
+	return randomPassword(), nil
+}
+
+func randomPassword() string {
 	random := make([]byte, randomBytes)
 	rand.Read(random) //nolint:errcheck // crypto/rand's Read never fails
-	return hex.EncodeToString(random), nil
+	return hex.EncodeToString(random)
 }
 
 // password returns the secret part of a token of either form.

@@ -31,7 +31,15 @@ const (
 	// authorities by unrelated ones.
 	PathAuthorities = "/v1-k3s/cert/cacerts"
 	QueryForce      = "force"
+	// PathToken takes a TokenRequest.
+	PathToken = "/v1-k3s/token"
 )
+
+// TokenRequest asks for another server token.
+type TokenRequest struct {
+	// NewToken is of either form; the server makes one where there is none.
+	NewToken string `json:"newToken"`
+}
 
 // DefaultServer is this machine's own supervisor.
 const DefaultServer = "https://127.0.0.1:6443"
