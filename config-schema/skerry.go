@@ -95,10 +95,16 @@ func (k *Skerry) check(s scope) {
 		return // what follows depends on them
 	}
 	k.checkStorage(cluster)
-	if k.EffectiveRole() == RoleAgent {
-		if s.has("firewall") && s.d.places[s.at("firewall", "kubernetes-api")] != (place{}) {
-			s.problem(s.at("firewall", "kubernetes-api"), "is for servers only, and this machine is an agent", "remove it")
-		}
+	role := k.EffectiveRole()
+	if firewall := (scope{s.d, s.at("firewall")}); role == RoleAgent && firewall.has("kubernetes-api") {
+		firewall.problem(firewall.at("kubernetes-api"), "is for servers only, and this machine is an agent", "remove it")
+	}
+	k.checkRole(role, cluster)
+}
+
+// checkRole checks what one of the roles needs, and the other doesn't have.
+func (k *Skerry) checkRole(role Role, cluster scope) {
+	if role == RoleAgent {
 		k.checkAgent(cluster)
 		return
 	}

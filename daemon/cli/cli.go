@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/version"
 )
@@ -74,6 +75,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		imagesCommand(),
 		versionCommand(),
 	)
+	root.AddCommand(foregroundCommand(configschema.RoleServer), foregroundCommand(configschema.RoleAgent))
 	root.AddCommand(kubeCommands()...)
 	root.AddCommand(containerdCommands()...)
 	return root

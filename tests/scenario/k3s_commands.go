@@ -51,6 +51,16 @@ var k3sCommands = Scenario{
 				}
 				return nil
 			}},
+			step{"a server and an agent in the foreground are refused, with what to do instead", func() error {
+				for _, command := range []string{"skerry server --token x", "k3s agent --server https://192.0.2.1:6443 --token x"} {
+					_, err := server.Run(ctx, "sudo "+command)
+					var failure *vm.RunError
+					if !errors.As(err, &failure) || !strings.Contains(failure.Stderr, "skerry config apply") {
+						return fmt.Errorf("%s: got %w", command, err)
+					}
+				}
+				return nil
+			}},
 			step{"metrics of an agent tell of its load balancer and its certificates", func() error {
 				metrics, err := server.Kubectl(ctx, "get", "--raw", "/api/v1/nodes/"+agentName+"/proxy/metrics")
 				if err != nil {
