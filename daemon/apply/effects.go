@@ -121,6 +121,10 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.node-name", When: Reboot, Why: "another name is another node"},
 	{Key: "skerry.cluster.with-node-id", When: Reboot, Why: "another name is another node"},
 	{Key: "skerry.cluster.node-ip", When: Restart, Units: []string{controlUnit, nodeUnit}},
+	{Key: "skerry.cluster.node-external-ip", When: Restart, Units: []string{controlUnit, nodeUnit}},
+	{Key: "skerry.cluster.node-internal-dns", When: Restart, Units: []string{nodeUnit}},
+	{Key: "skerry.cluster.node-external-dns", When: Restart, Units: []string{nodeUnit}},
+	{Key: "skerry.cluster.flannel-external-ip", When: Restart, Units: []string{controlUnit, nodeUnit}, Why: "other nodes take it up when they are started again"},
 	{Key: "skerry.cluster.node-label", When: Restart, Units: []string{nodeUnit}},
 	{Key: "skerry.cluster.node-taint", When: Restart, Units: []string{nodeUnit}, Why: "a node takes its taints when it registers for the first time"},
 	{Key: "skerry.cluster.cluster-cidr", When: Restart, Units: []string{controlUnit, nodeUnit}, Why: "nodes that have a network for their pods keep it"},
@@ -164,7 +168,7 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.disable-kube-proxy", When: Reboot, Why: "the rules of kube-proxy go with a boot, on each node with its own"},
 	{Key: "skerry.cluster.disable-network-policy", When: Never},
 	{Key: "skerry.cluster.disable-helm-controller", When: Never},
-	{Key: "skerry.cluster.disable-cloud-controller", When: Never},
+	{Key: "skerry.cluster.disable-cloud-controller", When: Restart, Units: []string{controlUnit, nodeUnit}, Why: "other nodes take it up when they are started again"},
 	{Key: "skerry.cluster.datastore-endpoint", When: Restart, Units: []string{controlUnit}},
 }
 

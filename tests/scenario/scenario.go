@@ -77,6 +77,7 @@ var All = slices.Concat([]Scenario{
 	agentlessServer,
 	agentBehindNAT,
 	diskCloned,
+	nodeFlags,
 })
 
 // Named returns the scenarios of these names, in the order of All.
