@@ -2,7 +2,10 @@
 
 package configschema
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Cluster holds the keys of K3s' config.yaml, under their K3s names and with
 // their K3s meaning. Lists may be written as one string; those of addresses and
@@ -25,6 +28,14 @@ type Cluster struct {
 	// Address of the node in the cluster. The default is that of the interface
 	// with the default route.
 	NodeIP CommaList `yaml:"node-ip"`
+	// Addresses at which the node is reached from outside of its network. On a server
+	// they are in its certificate, and the first is what the API server tells the
+	// cluster, unless advertise-address says otherwise.
+	NodeExternalIP CommaList `yaml:"node-external-ip"`
+	// DNS names of the node inside of its network.
+	NodeInternalDNS CommaList `yaml:"node-internal-dns"`
+	// DNS names of the node outside of its network.
+	NodeExternalDNS CommaList `yaml:"node-external-dns"`
 	// Labels that the node registers with, as key=value.
 	NodeLabel CommaList `yaml:"node-label"`
 	// Taints that the node registers with, as key=value:effect.
@@ -45,7 +56,8 @@ type Cluster struct {
 	TLSSANSecurity Switch `yaml:"tls-san-security"`
 	// Address to listen on. The default is every address.
 	BindAddress string `yaml:"bind-address"`
-	// Address that the API server tells the cluster. The default is the node's.
+	// Address that the API server tells the cluster. The default is the first
+	// external one of the node, or else its own.
 	AdvertiseAddress string `yaml:"advertise-address"`
 	// Port of the API server and of joining. The default is 6443.
 	HTTPSListenPort int `yaml:"https-listen-port"`
@@ -62,6 +74,8 @@ type Cluster struct {
 	WriteKubeconfigMode Mode `yaml:"write-kubeconfig-mode"`
 	// How pods of different nodes reach each other. The default is vxlan.
 	FlannelBackend string `yaml:"flannel-backend" enum:"none,vxlan,host-gw"`
+	// Whether the traffic between nodes goes to their external addresses.
+	FlannelExternalIP Switch `yaml:"flannel-external-ip"`
 	// Network interface of the traffic between nodes.
 	FlannelIface string `yaml:"flannel-iface"`
 	// File with flannel's configuration, in JSON, instead of the one that is made of
@@ -136,8 +150,9 @@ type Cluster struct {
 	// Whether HelmCharts are left to others. This release has no controller of
 	// them: it may be true only, and changes nothing.
 	DisableHelmController Switch `yaml:"disable-helm-controller"`
-	// Whether the cloud's part of the nodes is left to others. This release has no
-	// cloud controller: it may be true only, and changes nothing.
+	// Whether the controller of node-external-ip, node-internal-dns and
+	// node-external-dns is left out, for that of a cloud. Nodes then have the
+	// addresses that their kubelets know.
 	DisableCloudController Switch `yaml:"disable-cloud-controller"`
 	// Database of the cluster, which servers share: postgres://, mysql://, nats://, or http(s):// for etcd. The default is
 	// SQLite in the data folder, for one server.
@@ -201,6 +216,18 @@ func (c *Cluster) checkNode(s scope) {
 		s.hostname("node-name", c.NodeName, 253)
 	}
 	s.addresses("node-ip", c.NodeIP)
+	for i, text := range c.NodeExternalIP {
+		if _, err := netip.ParseAddr(text); err != nil {
+			s.problem(s.item("node-external-ip", i), quote(text)+" is not an IP address", "")
+		}
+	}
+	for key, names := range map[string]CommaList{"node-internal-dns": c.NodeInternalDNS, "node-external-dns": c.NodeExternalDNS} {
+		for i, name := range names {
+			if message, hint := hostnameProblem(name, 253); message != "" {
+				s.problem(s.item(key, i), message, hint)
+			}
+		}
+	}
 	if len(c.NodeIP) > 1 {
 		s.problem(s.item("node-ip", 1), "a second address is not supported by this release", "give the first family's only")
 	}

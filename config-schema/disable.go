@@ -13,14 +13,12 @@ import (
 var absent = []struct{ key, controller string }{
 	{"disable-network-policy", "controller of NetworkPolicies"},
 	{"disable-helm-controller", "Helm controller"},
-	{"disable-cloud-controller", "cloud controller"},
 }
 
 func (c *Cluster) checkDisabled(s scope) {
 	given := map[string]Switch{
-		"disable-network-policy":   c.DisableNetworkPolicy,
-		"disable-helm-controller":  c.DisableHelmController,
-		"disable-cloud-controller": c.DisableCloudController,
+		"disable-network-policy":  c.DisableNetworkPolicy,
+		"disable-helm-controller": c.DisableHelmController,
 	}
 	for _, a := range absent {
 		if s.has(a.key) && !bool(given[a.key]) {
@@ -39,11 +37,13 @@ var (
 	nodeKeys = []string{
 		"node-label", "node-taint", "kubelet-arg", "kube-proxy-arg", "flannel-iface", "flannel-conf", "resolv-conf",
 		"protect-kernel-defaults", "image-credential-provider-config", "image-credential-provider-bin-dir",
-		"disable-default-registry-endpoint", "nonroot-devices", "snapshotter",
+		"disable-default-registry-endpoint", "nonroot-devices", "snapshotter", "node-internal-dns", "node-external-dns",
 	}
 	schedulerKeys         = []string{"kube-scheduler-arg"}
 	controllerManagerKeys = []string{"kube-controller-manager-arg"}
 	kubeProxyKeys         = []string{"kube-proxy-arg"}
+	// node-external-ip has a part in a server's certificate, too.
+	cloudKeys = []string{"node-internal-dns", "node-external-dns"}
 )
 
 // Warnings says what of the section is right, and yet may not do what somebody
@@ -65,6 +65,7 @@ func (k *Skerry) Warnings() []string {
 	if !c.DisableAgent {
 		idle(c.DisableKubeProxy, "disable-kube-proxy", kubeProxyKeys)
 	}
+	idle(c.DisableCloudController, "disable-cloud-controller", cloudKeys)
 	if mode := c.EgressSelectorMode; bool(c.DisableAgent) && mode != "pod" && mode != "cluster" {
 		warnings = append(warnings, "disable-agent: this server is not on the network of the pods, and kube-apiserver can't reach "+
 			"webhooks and aggregated APIs that run as pods; set egress-selector-mode to cluster or pod")

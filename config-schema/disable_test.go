@@ -45,7 +45,7 @@ func TestWarnings(t *testing.T) {
 // TestIdleKeysAreKeys: a key that is renamed is renamed in all lists.
 func TestIdleKeysAreKeys(t *testing.T) {
 	keys := clusterKeys()
-	for _, key := range slices.Concat(nodeKeys, schedulerKeys, controllerManagerKeys, kubeProxyKeys) {
+	for _, key := range slices.Concat(nodeKeys, schedulerKeys, controllerManagerKeys, kubeProxyKeys, cloudKeys) {
 		if !slices.Contains(keys, key) {
 			t.Errorf("%q is no key of the cluster section", key)
 		}

@@ -117,8 +117,16 @@ func parse(name string, sets cliflag.NamedFlagSets, ours map[string]string, user
 func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]string {
 	tls := func(name string) string { return filepath.Join(l.tls, name) }
 	advertise := opts.Cluster.AdvertiseAddress
-	if advertise == "" {
+	switch {
+	case advertise != "":
+	case len(opts.NodeExternalIPs) > 0:
+		advertise = opts.NodeExternalIPs[0].String()
+	default:
 		advertise = opts.NodeIP.String()
+	}
+	preferred := "InternalIP,ExternalIP,Hostname"
+	if opts.Cluster.FlannelExternalIP {
+		preferred = "ExternalIP,InternalIP,Hostname"
 	}
 	issuer := "https://kubernetes.default.svc." + opts.Cluster.ClusterDomain
 	return map[string]string{
@@ -141,7 +149,7 @@ func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]st
 		"kubelet-certificate-authority":      tls("server-ca.crt"),
 		"kubelet-client-certificate":         tls("client-kube-apiserver.crt"),
 		"kubelet-client-key":                 tls("client-kube-apiserver.key"),
-		"kubelet-preferred-address-types":    "InternalIP,ExternalIP,Hostname",
+		"kubelet-preferred-address-types":    preferred,
 		"profiling":                          "false",
 		"proxy-client-cert-file":             tls("client-auth-proxy.crt"),
 		"proxy-client-key-file":              tls("client-auth-proxy.key"),

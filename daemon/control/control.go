@@ -28,6 +28,7 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/addons"
+	"github.com/skerry-os/skerry/daemon/cloud"
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/pki"
@@ -58,6 +59,8 @@ type Options struct {
 	// kube-apiserver advertises.
 	NodeName string
 	NodeIP   net.IP
+	// NodeExternalIPs are in certificates, too; the first is advertised instead.
+	NodeExternalIPs []net.IP
 	// Manifests is the directory of the add-ons shipped with the image.
 	Manifests string
 	// NodePasswordFile is this machine's own node password: it lets the server
@@ -109,7 +112,7 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	bundle, err := pki.Ensure(layout.server, pki.Options{
 		NodeName:      opts.NodeName,
-		NodeIPs:       []net.IP{opts.NodeIP},
+		NodeIPs:       append([]net.IP{opts.NodeIP}, opts.NodeExternalIPs...),
 		TLSSANs:       opts.Cluster.TLSSAN,
 		ServiceIP:     serviceIP.AsSlice(),
 		ClusterDomain: opts.Cluster.ClusterDomain,
@@ -215,6 +218,11 @@ func Run(ctx context.Context, opts Options) error {
 				return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
 			})
 		})
+		if !opts.Cluster.DisableCloudController {
+			run("cloud controller", func(ctx context.Context) error {
+				return elect.lead(ctx, cloudLease, func(ctx context.Context) error { return cloud.Run(ctx, client) })
+			})
+		}
 		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts) })
 		opts.Ready()
 		<-ctx.Done()

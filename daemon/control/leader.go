@@ -15,8 +15,11 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// addonLease is K3s' name of the Lease that its controllers hold. Upstream's components have their own names.
-const addonLease = "k3s"
+// K3s' names of the Leases that its controllers hold. Upstream's components have their own names.
+const (
+	addonLease = "k3s"
+	cloudLease = "k3s-cloud-controller-manager"
+)
 
 // Upstream's times of its own components: a server that is gone is replaced after leaseDuration.
 const (

@@ -40,6 +40,7 @@ type process struct {
 	cluster    configschema.Cluster
 	nodeName   string
 	nodeIP     net.IP
+	external   []net.IP
 	notifier   *notify.Notifier
 	log        *slog.Logger
 }
@@ -84,8 +85,23 @@ func (p *process) start(ctx context.Context) error {
 	if p.nodeIP, err = nodeaddr.Wait(ctx, p.cluster, nil, p.log); err != nil {
 		return fmt.Errorf("find this machine's address: %w", err)
 	}
+	if p.external, err = parseIPs("node-external-ip", p.cluster.NodeExternalIP); err != nil {
+		return err
+	}
 	p.log.Info("starting", "version", version.Get().GitVersion, "node", p.nodeName, "address", p.nodeIP)
 	return nil
+}
+
+func parseIPs(key string, texts []string) ([]net.IP, error) {
+	var all []net.IP
+	for _, text := range texts {
+		ip := net.ParseIP(text)
+		if ip == nil {
+			return nil, fmt.Errorf("%s %q is no IP address", key, text)
+		}
+		all = append(all, ip)
+	}
+	return all, nil
 }
 
 // status tells systemd and the journal what the process is doing.
@@ -167,6 +183,7 @@ func (p *process) control(ctx context.Context) error {
 		Cluster:          p.cluster,
 		NodeName:         p.nodeName,
 		NodeIP:           p.nodeIP,
+		NodeExternalIPs:  p.external,
 		Manifests:        shippedManifests,
 		NodePasswordFile: identity.PasswordFile,
 		Status:           p.status,
@@ -211,6 +228,7 @@ func (p *process) node(ctx context.Context) error {
 		Server:       p.cluster.Server == "",
 		NodeName:     p.nodeName,
 		NodeIP:       p.nodeIP,
+		ExternalIPs:  p.external,
 		NodePassword: password,
 		BootID:       bootID,
 		Status:       p.status,

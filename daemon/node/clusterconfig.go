@@ -20,12 +20,15 @@ type clusterConfig struct {
 	domain         string
 	flannelBackend string
 	noKubeProxy    bool
+	noCloud        bool // nobody takes up what nodes say of their addresses
+	externalIP     bool // flannel goes by the external addresses of nodes
 	egress         tunnel.Mode
 }
 
 func newClusterConfig(c *api.Config) (clusterConfig, error) {
 	config := clusterConfig{
 		domain: c.ClusterDomain, flannelBackend: c.FlannelBackend, podNetworks: c.ClusterIPRanges, noKubeProxy: c.DisableKubeProxy,
+		noCloud: c.DisableCCM, externalIP: c.FlannelExternalIP,
 	}
 	for _, cidr := range c.ClusterIPRanges {
 		config.podCIDRs = append(config.podCIDRs, cidr.String())

@@ -29,7 +29,7 @@ func runKubelet(ctx context.Context, opts Options, config clusterConfig, p paths
 	if err != nil {
 		return err
 	}
-	args, err := kubeletArgs(opts, p)
+	args, err := kubeletArgs(opts, config, p)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func runKubelet(ctx context.Context, opts Options, config clusterConfig, p paths
 	return cmd.ExecuteContext(ctx)
 }
 
-func kubeletArgs(opts Options, p paths) (map[string]string, error) {
+func kubeletArgs(opts Options, config clusterConfig, p paths) (map[string]string, error) {
 	args := map[string]string{
 		"config-dir":        p.kubeletConfigDir(),
 		"kubeconfig":        p.agent("kubelet.kubeconfig"),
@@ -50,6 +50,9 @@ func kubeletArgs(opts Options, p paths) (map[string]string, error) {
 	}
 	if len(opts.Cluster.NodeLabel) > 0 {
 		args["node-labels"] = strings.Join(opts.Cluster.NodeLabel, ",")
+	}
+	if opts.tellsAddresses(config) {
+		args["cloud-provider"] = "external"
 	}
 	if err := addCredentialProvider(args, opts.Cluster, defaultCredentialProvider); err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func TestKubeletArgs(t *testing.T) {
 		NodeLabel: []string{"a=b", "c=d"}, V: 4, VModule: "kubelet=6",
 		ImageCredentialProviderConfig: write(t, filepath.Join(dir, "config.yaml"), ""), ImageCredentialProviderBinDir: dir,
 	}}
-	args, err := kubeletArgs(opts, newPaths("/var/lib/rancher/k3s"))
+	args, err := kubeletArgs(opts, clusterConfig{}, newPaths("/var/lib/rancher/k3s"))
 	if err != nil {
 		t.Fatal(err)
 	}

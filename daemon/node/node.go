@@ -44,6 +44,8 @@ type Options struct {
 	Server   bool
 	NodeName string
 	NodeIP   net.IP
+	// ExternalIPs are at which the node is reached from outside of its network.
+	ExternalIPs []net.IP
 	// NodePassword proves to the server that this machine is the one that
 	// registered NodeName first.
 	NodePassword string
@@ -136,6 +138,9 @@ func Run(ctx context.Context, opts Options) error {
 			// The node works without; the next start tries again.
 			opts.Log.Error("labels of the configuration are not on the node", "error", err)
 		}
+		if err := annotateAddresses(ctx, client, opts, config); err != nil {
+			return err // the node may wait for it
+		}
 		// Theirs are rights that a new cluster has to make first.
 		if err := waitAPI(ctx, client, opts.Log); err != nil {
 			return err
@@ -174,7 +179,7 @@ func (o Options) join(ctx context.Context, s *servers, log *slog.Logger) (*join.
 		NodeName:     o.NodeName,
 		NodePassword: o.NodePassword,
 		BootID:       o.BootID,
-		NodeIPs:      []net.IP{o.NodeIP},
+		NodeIPs:      append([]net.IP{o.NodeIP}, o.ExternalIPs...),
 		DataDir:      o.Cluster.DataDir,
 		Log:          log.With("component", "join"),
 	}

@@ -20,8 +20,9 @@ func newAgentConfig(c configschema.Cluster, node string) (api.Config, error) {
 		FlannelBackend:        c.FlannelBackend,
 		EgressSelectorMode:    c.EgressSelectorMode,
 		DisableKubeProxy:      bool(c.DisableKubeProxy),
-		DisableCCM:            true, // this release has no cloud controller,
-		DisableHelmController: true, // no Helm controller,
+		FlannelExternalIP:     bool(c.FlannelExternalIP),
+		DisableCCM:            bool(c.DisableCloudController),
+		DisableHelmController: true, // this release has no Helm controller,
 		DisableNPC:            true, // no network policy controller
 		DisableServiceLB:      true, // and no load balancer for Services
 		HTTPSPort:             c.HTTPSListenPort,

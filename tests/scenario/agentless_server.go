@@ -302,12 +302,12 @@ func (e *egress) ask(ctx context.Context, address string) (string, error) {
 
 // setMode changes the mode in a file of K3s', on the running server, and has the agent take it up.
 func (e *egress) setMode(ctx context.Context, mode string) error {
+	if err := setK3sConfig(ctx, e.server, "egress-selector-mode: "+mode); err != nil {
+		return err
+	}
 	for _, command := range []string{
-		"sudo mkdir -p /etc/rancher/k3s/config.yaml.d",
-		"echo 'egress-selector-mode: " + mode + "' | sudo tee /etc/rancher/k3s/config.yaml.d/mode.yaml",
 		// What somebody would try first on another machine.
 		"printf '#cloud-config\\nskerry: {cluster: {disable-agent: true, egress-selector-mode: %s}}\\n' " + mode + " >/tmp/user-data",
-		"sudo skerry config apply",
 		"sudo skerry status --wait 3m",
 	} {
 		if _, err := e.server.Run(ctx, command); err != nil {

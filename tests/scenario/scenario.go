@@ -81,6 +81,7 @@ var All = slices.Concat([]Scenario{
 	agentlessServer,
 	agentBehindNAT,
 	diskCloned,
+	nodeFlags,
 	bootstrapRace,
 	lbFailover,
 	lbAllDownAndBack,

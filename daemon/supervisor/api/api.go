@@ -50,6 +50,15 @@ const (
 	NodeGroup      = "system:nodes"
 )
 
+// Annotations by which a node tells its addresses, each a comma-separated list.
+const (
+	AnnotationInternalIP  = "k3s.io/internal-ip"
+	AnnotationExternalIP  = "k3s.io/external-ip"
+	AnnotationInternalDNS = "k3s.io/internal-dns"
+	AnnotationExternalDNS = "k3s.io/external-dns"
+	AnnotationHostname    = "k3s.io/hostname"
+)
+
 // ServerName is what certificates of servers are checked for.
 const ServerName = pki.ServerName
 
