@@ -89,7 +89,8 @@ type Config struct {
 	// File systems to mount, each a list: device, folder, kind, options, dump,
 	// order of checking. The options are "defaults,nofail" when not given: a
 	// machine without the device boots all the same, but for mounts that
-	// Kubernetes' own files are on. Applied at each boot before the network,
+	// Kubernetes' own files are on. Such a mount is refused where it would hide
+	// files that are there already. Applied at each boot before the network,
 	// after fs_setup.
 	Mounts []Mount `yaml:"mounts"`
 	// A swap file. Applied at each boot before the network, after mounts.

@@ -33,7 +33,11 @@ func mounts(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 	var list []mountUnit
 	var files []unitFile
 	for i := range loaded.Config.Mounts {
-		u, err := m.mountUnit(&loaded.Config.Mounts[i])
+		mount := &loaded.Config.Mounts[i]
+		u, err := m.mountUnit(mount)
+		if err == nil && mount.Vital() {
+			err = m.hidesNothing(mount.Where)
+		}
 		if err != nil {
 			return fmt.Errorf("mounts[%d]: %w", i, err)
 		}
@@ -52,6 +56,44 @@ func mounts(ctx context.Context, m *Machine, loaded *config.Loaded) error {
 		}
 	}
 	return nil
+}
+
+// hidesNothing refuses a mount on a folder with files of Kubernetes in it, unless
+// it is there already: the cluster, or the node, would begin anew beside them, and
+// what runs would go on with them open.
+func (m *Machine) hidesNothing(where string) error {
+	mounted, err := m.isMounted(where)
+	if err != nil || mounted {
+		return err
+	}
+	err = filepath.WalkDir(m.path(where), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		return fmt.Errorf("%s holds files of Kubernetes, such as %s, that the mount would hide: "+
+			"boot without it, copy them to the disk and move them away, or delete them", where, where+strings.TrimPrefix(path, m.path(where)))
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// isMounted reads proc_pid_mountinfo(5): the fifth field is the folder.
+func (m *Machine) isMounted(where string) (bool, error) {
+	data, err := os.ReadFile(m.path("/proc/self/mountinfo"))
+	if err != nil {
+		return false, fmt.Errorf("look for mounts: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == where {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (m *Machine) startMount(ctx context.Context, u mountUnit) error {

@@ -100,6 +100,37 @@ func TestMountFails(t *testing.T) {
 	}
 }
 
+// TestMountHides: a disk that is added later doesn't make a new cluster of an old
+// one.
+func TestMountHides(t *testing.T) {
+	const text = "mounts: [[/dev/vdb, /var/lib/rancher]]\n"
+	m, system := newMachine(t)
+	if err := os.MkdirAll(m.path("/var/lib/rancher/k3s/server/db"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, m, text) // folders alone are nothing
+	reboot(t, m)
+	if err := os.WriteFile(m.path("/var/lib/rancher/k3s/server/db/state.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := applyAll(t, m, parse(t, text))
+	if err == nil || !strings.Contains(err.Error(), "/var/lib/rancher holds files of Kubernetes, such as /var/lib/rancher/k3s/server/db/state.db") {
+		t.Errorf("got %v", err)
+	}
+	if len(system.ran) > 0 {
+		t.Errorf("ran %q", system.ran)
+	}
+	if _, err := os.Stat(m.path("/run/systemd/system/var-lib-rancher.mount")); err == nil {
+		t.Error("the unit is rendered all the same")
+	}
+	// Below a mount that is there, they are its own.
+	info := image["proc/self/mountinfo"] + "32 30 252:16 / /var/lib/rancher rw - ext4 /dev/vdb rw\n"
+	if err := os.WriteFile(m.path("/proc/self/mountinfo"), []byte(info), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustApply(t, m, text)
+}
+
 func TestCanonical(t *testing.T) {
 	m, _ := newMachine(t)
 	for path, want := range map[string]string{"/mnt/data": "/var/mnt/data", "/mnt/a/b": "/var/mnt/a/b", "/var/x": "/var/x"} {
