@@ -72,6 +72,12 @@ var All = slices.Concat([]Scenario{
 	serverRestartKeepsPods,
 	legacyNodePasswd,
 	fiftyAgents,
+	certsRotated,
+	certsNearExpiry,
+	certsExpiredOff,
+	certsExpiredRunning,
+	caRotated,
+	tokenRotated,
 	agentReboots,
 	serverPowerCuts,
 })
