@@ -33,7 +33,12 @@ BUILD    := $(GO) build
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
-                 systemd-container
+                 systemd-container nftables
+
+# The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
+TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server
+
+test test-all scenario: EXTRA_PACKAGES = $(TEST_PACKAGES)
 
 .PHONY: help
 help: ## explain every target
@@ -48,7 +53,7 @@ go: ## check that Go is there and new enough
 
 .PHONY: deps
 deps: go ## install the host packages that are missing (apt, sudo if you are not root)
-	@missing=$$(for p in $(HOST_PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	@missing=$$(for p in $(HOST_PACKAGES) $(EXTRA_PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
 	  $(SUDO) apt-get update -q >/dev/null; \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi
@@ -63,13 +68,17 @@ binaries: go ## build skerry's own programs into build/tree
 	@ln -sf ../libexec/skerry/skerry-kube $(TREE)/usr/bin/kubectl
 
 .PHONY: components
-components: go deps ## build containerd, the CNI plugins and the container images from their Go modules
+components: go deps ## build containerd, crictl, the CNI plugins and the container images from their Go modules
 	@env -u SOURCE_DATE_EPOCH $(GO) run ./image/components/build -out build/components
 
 .PHONY: tree
 tree: binaries components ## lay out everything of ours that goes into the image, in build/tree
 	@mkdir -p $(TREE)/usr/libexec/cni $(TREE)/usr/share/skerry/images
-	@cp -p build/components/bin/* $(TREE)/usr/bin/
+	@cp -p build/components/bin/containerd* $(TREE)/usr/bin/
+	@cp -p build/components/crictl/* $(TREE)/usr/bin/
+	@# skerry calls it with containerd's socket and the namespace of Kubernetes.
+	@cp -p build/components/bin/ctr $(TREE)/usr/libexec/skerry/
+	@ln -sf skerry $(TREE)/usr/bin/ctr
 	@cp -p build/components/cni/* $(TREE)/usr/libexec/cni/
 	@cp -p build/components/images/* $(TREE)/usr/share/skerry/images/
 	@cp -p config-schema/schema.json $(TREE)/usr/share/skerry/
@@ -109,7 +118,7 @@ SCENARIO = $(GO) build -o build/scenario ./tests/cmd/scenario && \
 
 .PHONY: test
 test: image unit ## everything that continuous integration runs: unit tests and the scenarios of suite "test"
-	@$(GO) run ./tests/cmd/scenario run --suite test --image $(IMAGE)
+	@$(SCENARIO) --suite test --image $(IMAGE)
 
 .PHONY: test-all
 test-all: image unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice

@@ -21,7 +21,7 @@ type Cluster struct {
 	// Name of the node. The default is the hostname.
 	NodeName string `yaml:"node-name"`
 	// Whether an id that is the machine's own is appended to the node's name.
-	WithNodeID bool `yaml:"with-node-id"`
+	WithNodeID Switch `yaml:"with-node-id"`
 	// Address of the node in the cluster. The default is that of the interface
 	// with the default route.
 	NodeIP CommaList `yaml:"node-ip"`
@@ -40,6 +40,9 @@ type Cluster struct {
 	ClusterDomain string `yaml:"cluster-domain"`
 	// Further names and addresses in the API server's certificate.
 	TLSSAN CommaList `yaml:"tls-san"`
+	// Whether the certificate has no other names than these and the server's own,
+	// whatever name a client asks for. It is always so: it may be true only.
+	TLSSANSecurity Switch `yaml:"tls-san-security"`
 	// Address to listen on. The default is every address.
 	BindAddress string `yaml:"bind-address"`
 	// Address that the API server tells the cluster. The default is the node's.
@@ -61,9 +64,44 @@ type Cluster struct {
 	FlannelBackend string `yaml:"flannel-backend" enum:"none,vxlan,host-gw"`
 	// Network interface of the traffic between nodes.
 	FlannelIface string `yaml:"flannel-iface"`
+	// File with flannel's configuration, in JSON, instead of the one that is made of
+	// cluster-cidr and flannel-backend.
+	FlannelConf string `yaml:"flannel-conf"`
 	// Packaged components to leave out, and to remove where they are.
 	Disable CommaList `yaml:"disable" enum:"coredns,servicelb,traefik,local-storage,metrics-server,runtimes"`
-	// Further arguments of the kubelet, as name=value.
+	// File that pods have their name servers from. The default is what DHCP and the
+	// network's definition say, as far as pods can reach it.
+	ResolvConf string `yaml:"resolv-conf"`
+	// Whether the kubelet refuses to start with other kernel settings than it wants,
+	// instead of changing them.
+	ProtectKernelDefaults Switch `yaml:"protect-kernel-defaults"`
+	// Configuration of the programs that the kubelet gets credentials of registries
+	// from. The default is /var/lib/rancher/credentialprovider/config.yaml, if it is
+	// there.
+	ImageCredentialProviderConfig string `yaml:"image-credential-provider-config"`
+	// Folder of those programs. The default is
+	// /var/lib/rancher/credentialprovider/bin.
+	ImageCredentialProviderBinDir string `yaml:"image-credential-provider-bin-dir"`
+	// Whether a registry that has mirrors is never asked itself.
+	DisableDefaultRegistryEndpoint Switch `yaml:"disable-default-registry-endpoint"`
+	// Whether containers that run as another user than root may use the devices that
+	// they are given.
+	NonrootDevices Switch `yaml:"nonroot-devices"`
+	// How containerd keeps images: overlayfs is the only way there is.
+	Snapshotter string `yaml:"snapshotter" enum:"overlayfs"`
+	// Whether an agent goes straight to the server in its configuration, instead of
+	// to any server that answers, through a load balancer of its own. That server, or
+	// what stands before several, must always be there then.
+	DisableAPIServerLB Switch `yaml:"disable-apiserver-lb"`
+	// Whether the journal has what is of interest to developers only.
+	Debug Switch `yaml:"debug"`
+	// How much the components of Kubernetes tell in the journal, from 0 to 10.
+	V int `yaml:"v"`
+	// The same for single source files, such as proxier=4,kubelet=3.
+	VModule string `yaml:"vmodule"`
+	// Further arguments of the kubelet, as name=value. name+=value and name-=value
+	// add to what it is given anyway, here and in the keys below. Its own config and
+	// config-dir come after what Skerry sets.
 	KubeletArg ArgList `yaml:"kubelet-arg"`
 	// Further arguments of kube-proxy.
 	KubeProxyArg ArgList `yaml:"kube-proxy-arg"`
@@ -75,8 +113,41 @@ type Cluster struct {
 	KubeSchedulerArg ArgList `yaml:"kube-scheduler-arg"`
 	// Ports for services of type NodePort. The default is 30000-32767.
 	ServiceNodePortRange string `yaml:"service-node-port-range"`
-	// Database of the cluster. The default is SQLite in the data folder.
+	// How kube-apiserver reaches nodes and pods. With agent, kubelets through the
+	// tunnels that nodes open, and everything else directly; pod and cluster reach
+	// pods through them, too, and find their node by the network it has for pods,
+	// or by watching all pods; disabled uses no tunnel. Nodes take up another mode
+	// when they are started again. The default is agent.
+	EgressSelectorMode string `yaml:"egress-selector-mode" enum:"agent,pod,cluster,disabled"`
+	// Whether this server runs no pods: no kubelet, no containerd, no Node. Webhooks
+	// and aggregated APIs that run as pods then need the egress-selector-mode pod
+	// or cluster.
+	DisableAgent Switch `yaml:"disable-agent"`
+	// Whether another kube-controller-manager does its work.
+	DisableControllerManager Switch `yaml:"disable-controller-manager"`
+	// Whether another scheduler does its work.
+	DisableScheduler Switch `yaml:"disable-scheduler"`
+	// Whether no node of the cluster runs kube-proxy, for a pod network that does
+	// its work.
+	DisableKubeProxy Switch `yaml:"disable-kube-proxy"`
+	// Whether NetworkPolicies are left to others. This release has no controller of
+	// them: it may be true only, and changes nothing.
+	DisableNetworkPolicy Switch `yaml:"disable-network-policy"`
+	// Whether HelmCharts are left to others. This release has no controller of
+	// them: it may be true only, and changes nothing.
+	DisableHelmController Switch `yaml:"disable-helm-controller"`
+	// Whether the cloud's part of the nodes is left to others. This release has no
+	// cloud controller: it may be true only, and changes nothing.
+	DisableCloudController Switch `yaml:"disable-cloud-controller"`
+	// Database of the cluster, which servers share: postgres://, mysql://, nats://, or http(s):// for etcd. The default is
+	// SQLite in the data folder, for one server.
 	DatastoreEndpoint Secret `yaml:"datastore-endpoint"`
+	// File of the authorities that the database's certificate is checked with.
+	DatastoreCAFile string `yaml:"datastore-cafile"`
+	// File of the certificate that this server shows the database.
+	DatastoreCertFile string `yaml:"datastore-certfile"`
+	// File of that certificate's key.
+	DatastoreKeyFile string `yaml:"datastore-keyfile"`
 }
 
 func (c *Cluster) check(s scope) {
@@ -84,6 +155,8 @@ func (c *Cluster) check(s scope) {
 	c.checkNode(s)
 	c.checkNetworks(s)
 	c.checkListeners(s)
+	c.checkDisabled(s)
+	c.checkVerbosity(s)
 	c.checkPaths(s)
 	for key, args := range map[string]ArgList{
 		"kubelet-arg":                 c.KubeletArg,
@@ -114,12 +187,14 @@ func (c *Cluster) checkSecrets(s scope) {
 	if endpoint := c.DatastoreEndpoint.Reveal(); endpoint != "" {
 		scheme, _, ok := strings.Cut(endpoint, "://")
 		if !ok || !datastores[scheme] {
-			s.problem(s.at("datastore-endpoint"), "is not a datastore of this release", "begin it with sqlite://")
+			s.problem(s.at("datastore-endpoint"), "is not a datastore of this release",
+				"begin it with postgres://, mysql://, nats://, http://, https:// (for etcd) or sqlite://")
 		}
 	}
 }
 
-var datastores = set("sqlite")
+// datastores are the schemes of datastore-endpoint.
+var datastores = set("sqlite", "postgres", "postgresql", "mysql", "nats", "http", "https")
 
 func (c *Cluster) checkNode(s scope) {
 	if c.NodeName != "" {
@@ -164,9 +239,16 @@ func (c *Cluster) checkListeners(s scope) {
 
 func (c *Cluster) checkPaths(s scope) {
 	for key, name := range map[string]string{
-		"token-file":       c.TokenFile,
-		"data-dir":         c.DataDir,
-		"write-kubeconfig": c.WriteKubeconfig,
+		"token-file":                        c.TokenFile,
+		"data-dir":                          c.DataDir,
+		"write-kubeconfig":                  c.WriteKubeconfig,
+		"flannel-conf":                      c.FlannelConf,
+		"resolv-conf":                       c.ResolvConf,
+		"image-credential-provider-config":  c.ImageCredentialProviderConfig,
+		"image-credential-provider-bin-dir": c.ImageCredentialProviderBinDir,
+		"datastore-cafile":                  c.DatastoreCAFile,
+		"datastore-certfile":                c.DatastoreCertFile,
+		"datastore-keyfile":                 c.DatastoreKeyFile,
 	} {
 		if name != "" {
 			s.absolute(key, name)
@@ -174,17 +256,34 @@ func (c *Cluster) checkPaths(s scope) {
 	}
 }
 
-// checkArg checks the outside of an argument: name, or name=value. K3s'
-// name+=value and name-=value, which add to what is given anyway, are refused.
+// checkArg checks the outside of an argument: name, or name=value, or K3s'
+// name+=value and name-=value, which add to what is given anyway.
 func checkArg(s scope, at, arg string) {
-	name, _, _ := strings.Cut(arg, "=")
+	name, _, hasValue := strings.Cut(arg, "=")
+	bare, adds := strings.CutSuffix(name, "+")
+	if !adds {
+		bare, adds = strings.CutSuffix(name, "-")
+	}
 	switch {
 	case strings.HasPrefix(arg, "-"):
 		s.problem(at, quote(name)+" begins with a dash", "write "+strings.TrimLeft(clip(name), "-")+"=…")
-	case strings.HasSuffix(name, "+") || strings.HasSuffix(name, "-"):
-		s.problem(at, "adding to a value with += or -= is not supported by this release", "give the whole value with =")
-	case name == "" || strings.ContainsAny(name, " \t\n"):
+	case adds && !hasValue:
+		s.problem(at, quote(name)+" adds nothing", "write "+clip(name)+"=…")
+	case bare == "" || strings.ContainsAny(bare, "+ \t\n") || strings.HasSuffix(bare, "-"):
 		s.problem(at, "is not an argument", "name=value")
+	}
+}
+
+func (c *Cluster) checkVerbosity(s scope) {
+	if s.has("v") && (c.V < 0 || c.V > 10) {
+		s.problem(s.at("v"), "must be between 0 and 10", "")
+	}
+	for pattern := range strings.SplitSeq(c.VModule, ",") {
+		file, level, ok := strings.Cut(pattern, "=")
+		if c.VModule != "" && (!ok || file == "" || strings.Trim(level, "0123456789") != "" || level == "") {
+			s.problem(s.at("vmodule"), quote(pattern)+" is not a file and a number", "such as proxier=4,kubelet=3")
+			return
+		}
 	}
 }
 

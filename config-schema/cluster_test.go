@@ -19,12 +19,14 @@ func TestWithDefaults(t *testing.T) {
 			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.43.0.0/16"}, ClusterDNS: CommaList{"10.43.0.10"},
 			ClusterDomain: "cluster.local", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/lib/rancher/k3s", FlannelBackend: "vxlan",
 			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
+			EgressSelectorMode: "agent",
 		}},
 		{"dual stack", Cluster{ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"}, ClusterDomain: "x.y", DataDir: "/var/k"}, Cluster{
 			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"},
 			ClusterDNS:    CommaList{"10.99.0.10", "fd00:43::a"},
 			ClusterDomain: "x.y", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/k", FlannelBackend: "vxlan",
 			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
+			EgressSelectorMode: "agent",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -116,6 +118,16 @@ func TestClusterKeysAreK3s(t *testing.T) {
 	for key := range k3sNotes {
 		if k3sKeys[key] == 0 {
 			t.Errorf("a note on %q, which K3s doesn't have", key)
+		}
+	}
+	for key := range k3sDifferences {
+		if !slices.Contains(clusterKeys(), key) {
+			t.Errorf("a difference of %q, which isn't supported", key)
+		}
+	}
+	for _, key := range K3sKeys() {
+		if !key.Supported && key.Note == "" {
+			t.Errorf("nothing says why %q is not supported", key.Name)
 		}
 	}
 	for key := range cloudInitNever {

@@ -32,6 +32,7 @@ func (c *Cluster) WithDefaults() (Cluster, error) {
 	setDefault(&full.ClusterDomain, "cluster.local")
 	setDefault(&full.FlannelBackend, "vxlan")
 	setDefault(&full.ServiceNodePortRange, "30000-32767")
+	setDefault(&full.EgressSelectorMode, "agent")
 	if len(full.ClusterCIDR) == 0 {
 		full.ClusterCIDR = CommaList{defaultClusterCIDR}
 	}

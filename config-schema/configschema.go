@@ -14,7 +14,7 @@ package configschema
 
 import _ "embed"
 
-//go:generate go run ./generate -o schema.json -reference ../docs/reference/cloud-config.md
+//go:generate go run ./generate -o schema.json -reference ../docs/reference/cloud-config.md -k3s ../docs/reference/k3s-keys.md
 
 //go:embed schema.json
 var schemaJSON []byte

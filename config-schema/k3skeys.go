@@ -2,7 +2,11 @@
 
 package configschema
 
-import "reflect"
+import (
+	"maps"
+	"reflect"
+	"slices"
+)
 
 // k3sRole is where K3s has a key. (Its table: docs.k3s.io/cli/server, /cli/agent.)
 type k3sRole int
@@ -145,22 +149,125 @@ var k3sKeys = map[string]k3sRole{
 	"disable-apiserver-lb":              onAgent,
 }
 
-// k3sNotes say why a key is not supported, or what to use instead, where there
-// is more to say than that it isn't there yet.
+// k3sNotes say of each key that is not supported why, or what to use instead. The
+// text completes "not supported by this release".
 var k3sNotes = map[string]string{
-	"agent-token-file":           "use agent-token",
-	"config":                     "this file is the configuration",
-	"container-runtime-endpoint": "containerd is part of the image",
-	"disable-agent":              "a server of this release always runs pods",
-	"docker":                     "containerd is part of the image",
-	"log":                        "logs go to the journal",
-	"alsologtostderr":            "logs go to the journal",
-	"pause-image":                "the pause image is part of the image",
-	"prefer-bundled-bin":         "all programs are part of the image",
-	"protect-kernel-defaults":    "the image sets the kubelet's kernel settings",
-	"rootless":                   "the machine belongs to Kubernetes",
-	"v":                          "use debug",
-	"selinux":                    "SELinux isn't in the image",
+	"advertise-port":                    "servers are told of at https-listen-port",
+	"agent-token-file":                  "use agent-token, with {file: …}",
+	"airgap-extra-registry":             "images that come with the machine have one name; use the mirrors of skerry.registries",
+	"alsologtostderr":                   "logs go to the journal",
+	"apiserver-bind-address":            "kube-apiserver is reached through bind-address and https-listen-port",
+	"apiserver-port":                    "kube-apiserver is reached through https-listen-port",
+	"cluster-init":                      "there is no embedded etcd",
+	"cluster-reset":                     "there is no embedded etcd",
+	"cluster-reset-restore-path":        "there is no embedded etcd",
+	"config":                            "this file is the configuration",
+	"container-runtime-endpoint":        "containerd is part of the image",
+	"default-local-storage-path":        "volumes are below storage in data-dir",
+	"default-runtime":                   "crun is the only runtime in the image; another is named by a RuntimeClass",
+	"disable-apiserver":                 "a server's database is for its own API server only: leave the key out",
+	"disable-etcd":                      "there is no embedded etcd: leave the key out",
+	"docker":                            "containerd is part of the image",
+	"embedded-registry":                 "nodes don't share images; use the mirrors of skerry.registries",
+	"enable-pprof":                      "use profiling=true in kube-apiserver-arg, which is off otherwise",
+	"etcd-arg":                          "there is no embedded etcd",
+	"etcd-disable-snapshots":            "there is no embedded etcd",
+	"etcd-expose-metrics":               "there is no embedded etcd",
+	"etcd-s3":                           "there is no embedded etcd",
+	"etcd-s3-access-key":                "there is no embedded etcd",
+	"etcd-s3-bucket":                    "there is no embedded etcd",
+	"etcd-s3-bucket-lookup-type":        "there is no embedded etcd",
+	"etcd-s3-config-secret":             "there is no embedded etcd",
+	"etcd-s3-endpoint":                  "there is no embedded etcd",
+	"etcd-s3-endpoint-ca":               "there is no embedded etcd",
+	"etcd-s3-folder":                    "there is no embedded etcd",
+	"etcd-s3-insecure":                  "there is no embedded etcd",
+	"etcd-s3-proxy":                     "there is no embedded etcd",
+	"etcd-s3-region":                    "there is no embedded etcd",
+	"etcd-s3-retention":                 "there is no embedded etcd",
+	"etcd-s3-secret-key":                "there is no embedded etcd",
+	"etcd-s3-session-token":             "there is no embedded etcd",
+	"etcd-s3-skip-ssl-verify":           "there is no embedded etcd",
+	"etcd-s3-timeout":                   "there is no embedded etcd",
+	"etcd-snapshot-compress":            "there is no embedded etcd",
+	"etcd-snapshot-dir":                 "there is no embedded etcd",
+	"etcd-snapshot-name":                "there is no embedded etcd",
+	"etcd-snapshot-reconcile-interval":  "there is no embedded etcd",
+	"etcd-snapshot-retention":           "there is no embedded etcd",
+	"etcd-snapshot-schedule-cron":       "there is no embedded etcd",
+	"flannel-cni-conf":                  "pods are connected by plugins of the image, with the network that flannel gives the node; use flannel-backend: none for a network of your own",
+	"flannel-external-ip":               "flannel goes by the nodes' internal addresses",
+	"flannel-ipv6-masq":                 "the network of the pods is IPv4",
+	"helm-controller-arg":               "there is no Helm controller",
+	"helm-job-image":                    "there is no Helm controller",
+	"image-service-endpoint":            "containerd is part of the image",
+	"kine-tls":                          "the datastore's socket is root's only",
+	"kube-cloud-controller-arg":         "there is no cloud controller",
+	"kube-cloud-controller-manager-arg": "there is no cloud controller",
+	"kube-controller-arg":               "use kube-controller-manager-arg",
+	"log":                               "logs go to the journal",
+	"node-external-dns":                 "there is no cloud controller, which would set it",
+	"node-external-ip":                  "there is no cloud controller, which would set it",
+	"node-internal-dns":                 "there is no cloud controller, which would set it",
+	"pause-image":                       "the pause image is part of the image",
+	"prefer-bundled-bin":                "all programs are part of the image",
+	"private-registry":                  "use skerry.registries, which has the keys of that file",
+	"rootless":                          "the machine belongs to Kubernetes",
+	"secrets-encryption":                "Secrets are not encrypted in the datastore",
+	"secrets-encryption-provider":       "Secrets are not encrypted in the datastore",
+	"selinux":                           "SELinux isn't in the image",
+	"servicelb-namespace":               "there is no load balancer for Services",
+	"supervisor-metrics":                "the supervisor has no metrics of its own",
+	"supervisor-port":                   "nodes join at https-listen-port",
+	"system-default-registry":           "images of the system come with the machine; use the mirrors of skerry.registries",
+	"vpn-auth":                          "there is no VPN in the image; skerry.network has WireGuard tunnels",
+	"vpn-auth-file":                     "there is no VPN in the image; skerry.network has WireGuard tunnels",
+	"write-kubeconfig-group":            "the file is root's, with write-kubeconfig-mode",
+	"write-kubeconfig-name":             "the context is called default",
+}
+
+// k3sDifferences say of keys that are supported what is other than in K3s.
+var k3sDifferences = map[string]string{
+	"bind-address":             "on servers",
+	"datastore-endpoint":       "SQLite, PostgreSQL, MySQL or MariaDB, etcd, and NATS",
+	"disable-cloud-controller": "true only: there is none",
+	"disable-helm-controller":  "true only: there is none",
+	"disable-network-policy":   "true only: there is none",
+	"egress-selector-mode":     "in mode cluster, pods on the host's network are reached by the ports that their containers declare",
+	"flannel-backend":          "vxlan, host-gw or none",
+	"node-ip":                  "one address",
+	"protect-kernel-defaults":  "the image has the settings that the kubelet wants",
+	"server":                   "makes the machine an agent",
+	"snapshotter":              "overlayfs",
+	"tls-san-security":         "true only",
+	"disable":                  "the components that there are: coredns, local-storage, metrics-server, runtimes",
+	"disable-apiserver-lb":     "the tunnels of the node go to all servers all the same",
+	"write-kubeconfig":         "below /etc/rancher, /state or /var",
+	"kube-proxy-arg":           "kube-proxy uses nftables unless proxy-mode says otherwise",
+}
+
+// K3sKey is what becomes of a key of K3s' config.yaml.
+type K3sKey struct {
+	Name            string
+	Servers, Agents bool // where K3s has it
+	Supported       bool
+	// Note says what is different, or why the key is not supported.
+	Note string
+}
+
+// K3sKeys returns all keys of K3s' config.yaml, by name.
+func K3sKeys() []K3sKey {
+	var all []K3sKey
+	supported := clusterKeys()
+	for _, name := range slices.Sorted(maps.Keys(k3sKeys)) {
+		role := k3sKeys[name]
+		key := K3sKey{Name: name, Servers: role&onServer != 0, Agents: role&onAgent != 0, Note: k3sNotes[name]}
+		if key.Supported = slices.Contains(supported, name); key.Supported {
+			key.Note = k3sDifferences[name]
+		}
+		all = append(all, key)
+	}
+	return all
 }
 
 // clusterKeys are the keys that Cluster implements, in its order.

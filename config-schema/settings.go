@@ -114,6 +114,8 @@ func (w *settingsWriter) value(v reflect.Value, path string, above Origin) *yaml
 		return w.list(v, path, origin)
 	case reflect.String: // without the name of its type
 		return w.scalar(v.String(), path, origin)
+	case reflect.Bool:
+		return w.scalar(v.Bool(), path, origin)
 	default:
 		return w.scalar(v.Interface(), path, origin)
 	}

@@ -20,6 +20,8 @@ type Skerry struct {
 	// Kernel settings, by their sysctl names. Applied at each boot, before the
 	// network.
 	Sysctls Sysctls `yaml:"sysctls"`
+	// The kernel's own arguments.
+	Kernel *Kernel `yaml:"kernel"`
 	// Kernel modules to load, each with its arguments, such as
 	// "bonding mode=4 miimon=100". Applied at each boot, before the network.
 	Modules []Module `yaml:"modules"`
@@ -39,6 +41,13 @@ type Skerry struct {
 	// version 2. It replaces what the data source says of the network. Without
 	// either, DHCP is asked on every wired interface.
 	Network *Network `yaml:"network"`
+	// What may reach the machine from outside of its cluster. Off without the
+	// section; with it, everything is held back but what is said in it and what
+	// Kubernetes and the machine themselves need: answers to what the machine
+	// asked, ICMP, DHCP, what nodes and pods of the cluster send, ssh, the ports
+	// of WireGuard tunnels, and on a server the Kubernetes API. Applied at each
+	// boot, before the network.
+	Firewall *Firewall `yaml:"firewall"`
 	// Whether scripts in the user-data are run: as root, each once for an
 	// instance, once the network is up, before runcmd and beside the start of
 	// Kubernetes. The default is false, and a user-data with a script is refused.
@@ -46,16 +55,14 @@ type Skerry struct {
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
-var skerryKeys = set("role", "cluster", "sysctls", "modules", "environment", "registries", "time", "network",
-	"allow-scripts")
+var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
+	"firewall", "allow-scripts")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.
 var elsewhere = map[string][2]string{
-	"labels": {"a node's labels have one place", "use skerry.cluster.node-label, a list of key=value"},
-	"taints": {"a node's taints have one place", "use skerry.cluster.node-taint, a list of key=value:effect"},
-	"kernel": {"the kernel's command line is signed with the kernel, as a part of the verified image: a file can't change it",
-		"use sysctls and modules"},
+	"labels":          {"a node's labels have one place", "use skerry.cluster.node-label, a list of key=value"},
+	"taints":          {"a node's taints have one place", "use skerry.cluster.node-taint, a list of key=value:effect"},
 	"ntp_servers":     {"time servers have one place", "use ntp.servers at the top of the file"},
 	"dns_nameservers": {"known k3OS key, not supported by this release", ""},
 	"wifi":            {"the image has no drivers for wireless networks", ""},
@@ -88,10 +95,20 @@ func (k *Skerry) check(s scope) {
 		return // what follows depends on them
 	}
 	k.checkStorage(cluster)
-	if k.EffectiveRole() == RoleAgent {
+	role := k.EffectiveRole()
+	if firewall := (scope{s.d, s.at("firewall")}); role == RoleAgent && firewall.has("kubernetes-api") {
+		firewall.problem(firewall.at("kubernetes-api"), "is for servers only, and this machine is an agent", "remove it")
+	}
+	k.checkRole(role, cluster)
+}
+
+// checkRole checks what one of the roles needs, and the other doesn't have.
+func (k *Skerry) checkRole(role Role, cluster scope) {
+	if role == RoleAgent {
 		k.checkAgent(cluster)
 		return
 	}
+	k.checkServer(cluster)
 	if k.Cluster.Server != "" {
 		cluster.problem(cluster.at("server"), "joining as a further server is not supported by this release",
 			"remove role: server to join as an agent, or remove the key")
@@ -107,8 +124,16 @@ func (k *Skerry) checkAgent(cluster scope) {
 			"it is in /var/lib/rancher/k3s/server/node-token on the server")
 	}
 	for _, key := range clusterKeys() {
-		if cluster.has(key) && k3sKeys[key] == onServer {
+		if cluster.has(key) && (k3sKeys[key] == onServer || key == "bind-address") {
 			cluster.problem(cluster.at(key), "is for servers only, and this machine is an agent", "remove it")
+		}
+	}
+}
+
+func (k *Skerry) checkServer(cluster scope) {
+	for _, key := range clusterKeys() {
+		if cluster.has(key) && k3sKeys[key] == onAgent {
+			cluster.problem(cluster.at(key), "is for agents only, and this machine is a server", "remove it")
 		}
 	}
 }

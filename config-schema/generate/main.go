@@ -16,6 +16,7 @@ import (
 func main() {
 	out := flag.String("o", "schema.json", "file to write")
 	page := flag.String("reference", "", "reference page to write; none when empty")
+	k3s := flag.String("k3s", "", "page of K3s' keys to write; none when empty")
 	source := flag.String("source", ".", "folder of the package's source")
 	flag.Parse()
 	data, err := schema(*source)
@@ -26,6 +27,9 @@ func main() {
 		if data, err = reference(*source); err == nil {
 			err = os.WriteFile(*page, data, 0o644)
 		}
+	}
+	if err == nil && *k3s != "" {
+		err = os.WriteFile(*k3s, k3sPage(), 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)

@@ -109,6 +109,7 @@ const secretName = "secret: a string, or a section that says where it is"
 
 // typeNames are the types with ways of their own to be written.
 var typeNames = map[reflect.Type]string{
+	reflect.TypeFor[configschema.Switch]():          "true or false",
 	reflect.TypeFor[configschema.CommaList]():       "list of strings, or one with commas",
 	reflect.TypeFor[configschema.ArgList]():         "list of strings, or one",
 	reflect.TypeFor[configschema.Sudo]():            "list of strings, or one, or false",
@@ -138,6 +139,9 @@ var typeNames = map[reflect.Type]string{
 	reflect.TypeFor[configschema.DomainUse]():       "true, false or `route`",
 	reflect.TypeFor[configschema.Milliseconds]():    "milliseconds, or a span such as `1s`",
 	reflect.TypeFor[configschema.Seconds]():         "seconds, or a span such as `500ms`",
+	reflect.TypeFor[configschema.Sources]():         "list of networks, or one",
+	reflect.TypeFor[configschema.Access]():          "true, false or a list of networks",
+	reflect.TypeFor[configschema.Ports]():           "list of ports and ranges, or one",
 	reflect.TypeFor[configschema.PortNumbers]():     "map of interfaces and whole numbers",
 	reflect.TypeFor[configschema.PrivateKey]():      secretName,
 }

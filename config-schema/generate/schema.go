@@ -47,6 +47,7 @@ type builder struct {
 
 // special are the types with ways of their own to be written.
 var special = map[reflect.Type]node{
+	reflect.TypeFor[configschema.Switch]():          onOff(),
 	reflect.TypeFor[configschema.CommaList]():       oneOrMore(),
 	reflect.TypeFor[configschema.ArgList]():         oneOrMore(),
 	reflect.TypeFor[configschema.ImportIDs]():       oneOrMore(),
@@ -76,6 +77,9 @@ var special = map[reflect.Type]node{
 	reflect.TypeFor[configschema.DomainUse]():       {"enum": []any{true, false, "route"}},
 	reflect.TypeFor[configschema.Milliseconds]():    span(),
 	reflect.TypeFor[configschema.Seconds]():         span(),
+	reflect.TypeFor[configschema.Sources]():         oneOrMore(),
+	reflect.TypeFor[configschema.Access]():          {"anyOf": append(oneOrMore()["anyOf"].([]node), node{"type": "boolean"})},
+	reflect.TypeFor[configschema.Ports]():           ports(),
 	reflect.TypeFor[configschema.PortNumbers]():     {"type": "object", "additionalProperties": node{"type": "integer"}},
 }
 
@@ -86,6 +90,13 @@ func secret() node {
 			"properties": node{key: node{"type": "string"}}}
 	}
 	return node{"anyOf": []node{{"type": "string", "minLength": 1}, reference("file"), reference("credential")}}
+}
+
+// onOff is what K3s takes for a flag that is on or off.
+func onOff() node {
+	return node{"anyOf": []node{{"type": "boolean"}, {"enum": []any{
+		0, 1, "0", "1", "t", "T", "true", "True", "TRUE", "f", "F", "false", "False", "FALSE",
+	}}}}
 }
 
 func command() node {
@@ -100,6 +111,11 @@ func groups() node {
 
 func oneOrMore() node {
 	return node{"anyOf": []node{{"type": "string"}, {"type": "array", "items": node{"type": "string"}}}}
+}
+
+func ports() node {
+	port := node{"type": []string{"integer", "string"}, "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*$"}
+	return node{"anyOf": []node{port, {"type": "array", "items": port}}}
 }
 
 func span() node {

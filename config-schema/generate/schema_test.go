@@ -33,6 +33,14 @@ func TestReferencePageIsFresh(t *testing.T) {
 	}
 }
 
+func TestK3sPageIsFresh(t *testing.T) {
+	const name = "../../docs/reference/k3s-keys.md"
+	got, err := os.ReadFile(name)
+	if err != nil || !bytes.Equal(got, k3sPage()) {
+		t.Errorf("%s is stale (%v): run go generate ./config-schema", name, err)
+	}
+}
+
 func TestSplitDefault(t *testing.T) {
 	for _, test := range []struct{ comment, text, fallback string }{
 		{"Name of the node. The default is the hostname.", "Name of the node.", "the hostname"},

@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/firewall"
 	"github.com/skerry-os/skerry/daemon/network"
 )
 
@@ -31,12 +32,14 @@ type Machine struct {
 	System System
 	// Networkd takes up the network definition.
 	Networkd network.Networkd
-	Log      *slog.Logger
+	// Nft takes up the rules of the firewall.
+	Nft firewall.Loader
+	Log *slog.Logger
 }
 
 // NewMachine returns the machine this process runs on.
 func NewMachine(log *slog.Logger) *Machine {
-	return &Machine{Root: "/", System: kernel{}, Networkd: network.Systemd{}, Log: log}
+	return &Machine{Root: "/", System: kernel{}, Networkd: network.Systemd{}, Nft: firewall.Kernel, Log: log}
 }
 
 // path returns the place of a path of the machine.
@@ -68,6 +71,7 @@ func Stages() []Stage {
 		{"former files", formerFiles},
 		{"hostname", hostname},
 		{"environment", environment},
+		{"firewall", guard}, // there is no moment at which the network is up without it
 		{"network", defineNetwork},
 		{"host keys", hostKeys},
 		{"bootcmd", bootCommands},
@@ -82,6 +86,7 @@ func Stages() []Stage {
 		{"timezone", timezone},
 		{"ntp", ntp},
 		{"registries", registries},
+		{"containerd", containerd},
 		{"modules", modules},
 		{"sysctls", sysctls},
 		{"deferred files", deferredFiles},

@@ -234,7 +234,7 @@ func newMachine(t *testing.T) (*Machine, *fakeSystem) {
 	start(t, root)
 	system := &fakeSystem{root: root, owners: map[string]ownership{}, refuse: map[string]error{}, after: -1,
 		blkid: map[string]string{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	return &Machine{Root: root, System: system, Networkd: &fakeNetworkd{}, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, system
+	return &Machine{Root: root, System: system, Networkd: &fakeNetworkd{}, Nft: new(fakeNft).load, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, system
 }
 
 // reboot gives the machine the image's /etc again, and an empty /run; /state,

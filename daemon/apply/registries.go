@@ -37,7 +37,7 @@ func registries(_ context.Context, m *Machine, loaded *config.Loaded) error {
 	if wanted == nil {
 		wanted = &configschema.Registries{}
 	}
-	hosts := renderHostsFiles(wanted)
+	hosts := renderHostsFiles(wanted, bool(loaded.Config.Skerry.Cluster.DisableDefaultRegistryEndpoint))
 	for _, name := range slices.Sorted(maps.Keys(hosts)) {
 		if err := m.write(hostsDir+"/"+name+"/hosts.toml", []byte(hosts[name]), 0o644, byRoot); err != nil {
 			return err
@@ -92,8 +92,9 @@ func hostsFolder(name string) string {
 }
 
 // renderHostsFiles returns the hosts.toml of every registry that has mirrors or
-// certificates, by its folder.
-func renderHostsFiles(r *configschema.Registries) map[string]string {
+// certificates, by its folder. containerd asks a registry itself after its mirrors,
+// but for mirrorsOnly: then the last mirror is what it takes for the registry.
+func renderHostsFiles(r *configschema.Registries, mirrorsOnly bool) map[string]string {
 	names := map[string]bool{}
 	for name := range r.Mirrors {
 		names[name] = true
@@ -107,24 +108,35 @@ func renderHostsFiles(r *configschema.Registries) map[string]string {
 	for name := range names {
 		var b strings.Builder
 		b.WriteString(renderedMark)
-		// Without a server, containerd asks the registry itself after its mirrors.
-		renderTLS(&b, "", r.Configs[name].TLS)
-		for _, endpoint := range r.Mirrors[name].Endpoint {
-			u, err := url.Parse(endpoint)
-			if err != nil {
-				continue // not of a file that was accepted
-			}
-			fmt.Fprintf(&b, "\n[host.%s]\n  capabilities = [\"pull\", \"resolve\"]\n", tomlString(strings.TrimSuffix(endpoint, "/")))
-			if strings.Trim(u.Path, "/") != "" {
-				b.WriteString("  override_path = true\n")
-			}
-			if u.Scheme == "https" { // else containerd would try https first
-				renderTLS(&b, "  ", registryConfig(r, u).TLS)
-			}
+		mirrors := r.Mirrors[name].Endpoint
+		if last := len(mirrors) - 1; mirrorsOnly && last >= 0 {
+			fmt.Fprintf(&b, "server = %s\n", tomlString(strings.TrimSuffix(mirrors[last], "/")))
+			renderMirror(&b, "", r, mirrors[last])
+			mirrors = mirrors[:last]
+		} else {
+			renderTLS(&b, "", r.Configs[name].TLS)
+		}
+		for _, endpoint := range mirrors {
+			fmt.Fprintf(&b, "\n[host.%s]\n", tomlString(strings.TrimSuffix(endpoint, "/")))
+			renderMirror(&b, "  ", r, endpoint)
 		}
 		files[hostsFolder(name)] = b.String()
 	}
 	return files
+}
+
+func renderMirror(b *strings.Builder, indent string, r *configschema.Registries, endpoint string) {
+	fmt.Fprintf(b, "%scapabilities = [\"pull\", \"resolve\"]\n", indent)
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return // not of a file that was accepted
+	}
+	if strings.Trim(u.Path, "/") != "" {
+		fmt.Fprintf(b, "%soverride_path = true\n", indent)
+	}
+	if u.Scheme == "https" { // else containerd would try https first
+		renderTLS(b, indent, registryConfig(r, u).TLS)
+	}
 }
 
 // registryConfig finds the entry of an endpoint, which people write with or

@@ -86,6 +86,53 @@ skerry:
 	}
 }
 
+// TestMirrorsOnly: the last mirror takes the place of the registry, whatever that
+// is called.
+func TestMirrorsOnly(t *testing.T) {
+	m, _ := newMachine(t)
+	config := `
+skerry:
+  cluster: {disable-default-registry-endpoint: true}
+  registries:
+    mirrors:
+      docker.io: {endpoint: ["https://one.example.org", "https://two.example.org/hub/"]}
+      "*": {endpoint: "http://all.example.org:5000"}
+      ghcr.io: {}
+    configs:
+      two.example.org: {tls: {ca_file: /etc/rancher/two.pem}}
+      docker.io: {tls: {ca_file: /etc/rancher/hub.pem}}
+`
+	mustApply(t, m, config)
+	for name, want := range map[string]string{
+		"docker.io": "server = \"https://two.example.org/hub\"\ncapabilities = [\"pull\", \"resolve\"]\noverride_path = true\n" +
+			"ca = \"/etc/rancher/two.pem\"\n\n[host.\"https://one.example.org\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
+		"_default": "server = \"http://all.example.org:5000\"\ncapabilities = [\"pull\", \"resolve\"]\n",
+		"ghcr.io":  "",
+	} {
+		data, err := os.ReadFile(m.path(hostsDir + "/" + name + "/hosts.toml"))
+		if got := strings.TrimPrefix(string(data), renderedMark); err != nil || got != want {
+			t.Errorf("%s (%v): got\n%s\nwant\n%s", name, err, got, want)
+		}
+	}
+	mustApply(t, m, strings.Replace(config, "endpoint: true", "endpoint: false", 1))
+	if data, err := os.ReadFile(m.path(hostsDir + "/docker.io/hosts.toml")); err != nil || strings.Contains(string(data), "server = ") {
+		t.Errorf("the registry itself isn't asked: %s, %v", data, err)
+	}
+}
+
+func TestNonrootDevices(t *testing.T) {
+	m, _ := newMachine(t)
+	mustApply(t, m, "skerry: {cluster: {nonroot-devices: true}}\n")
+	data, err := os.ReadFile(m.path(devicesFile))
+	if err != nil || !strings.Contains(string(data), "device_ownership_from_security_context = true") {
+		t.Errorf("%s, %v", data, err)
+	}
+	mustApply(t, m, "")
+	if _, err := os.Stat(m.path(devicesFile)); err == nil {
+		t.Error("the file outlives its key")
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	var log strings.Builder
 	m, _ := newMachine(t)

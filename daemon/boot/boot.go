@@ -114,8 +114,13 @@ func (b *Boot) Run(ctx context.Context) error {
 		b.mu.Lock()
 		b.ready = true
 		b.mu.Unlock()
-		b.Log.Info(fmt.Sprintf("node %s (%s) is Ready as %s", b.nodeName, b.address, b.role))
-		b.tell("node " + b.nodeName + " is Ready")
+		if b.runsPods() {
+			b.Log.Info(fmt.Sprintf("node %s (%s) is Ready as %s", b.nodeName, b.address, b.role))
+			b.tell("node " + b.nodeName + " is Ready")
+		} else {
+			b.Log.Info(fmt.Sprintf("server %s (%s) is Ready; it runs no pods", b.nodeName, b.address))
+			b.tell("server " + b.nodeName + " is Ready")
+		}
 		if err := b.Notifier.Ready(); err != nil {
 			return err
 		}
@@ -138,7 +143,7 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 	if cluster.NodeName == "" {
 		cluster.NodeName = b.loaded.Hostname
 	}
-	name, err := identity.NodeName(cluster.NodeName, cluster.WithNodeID)
+	name, err := identity.NodeName(cluster.NodeName, bool(cluster.WithNodeID))
 	if err != nil {
 		return err
 	}
@@ -153,8 +158,17 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 		return err
 	}
 	b.Log.Info("this machine is a Kubernetes "+string(role), "node", cluster.NodeName)
+	for _, line := range b.loaded.Config.Skerry.Warnings() {
+		b.Log.Warn(line)
+	}
+	if !b.runsPods() {
+		return nil
+	}
 	return b.start(ctx, unit.Containerd)
 }
+
+// runsPods is false for a server without an agent.
+func (b *Boot) runsPods() bool { return !bool(b.clusterSection().DisableAgent) }
 
 // writeCluster writes what the units of Kubernetes read when they start.
 func (b *Boot) writeCluster(cluster configschema.Cluster) error {
@@ -177,27 +191,35 @@ func (b *Boot) writeCluster(cluster configschema.Cluster) error {
 
 // cluster starts Kubernetes and waits until this node is Ready in it. On a
 // server the node is started at once, too: it waits for the supervisor itself,
-// and its start overlaps with that of the control plane.
+// and its start overlaps with that of the control plane. A server without an
+// agent has no node, and is ready when the API is.
 func (b *Boot) cluster(ctx context.Context) error {
 	if b.role == configschema.RoleServer {
 		if err := b.start(ctx, unit.Control); err != nil {
 			return err
 		}
 	}
-	if err := b.start(ctx, unit.Node); err != nil {
-		return err
+	if b.runsPods() {
+		if err := b.start(ctx, unit.Node); err != nil {
+			return err
+		}
 	}
 	if err := b.forgetRestarts(); err != nil {
 		return err
 	}
-	if err := b.importImages(ctx); err != nil {
-		return err
+	if b.runsPods() {
+		if err := b.importImages(ctx); err != nil {
+			return err
+		}
 	}
 	if b.role == configschema.RoleServer {
 		if err := unit.WaitActive(ctx, b.Units, unit.Control, b.Log); err != nil {
 			return err
 		}
 		b.Log.Info("the Kubernetes API is ready")
+	}
+	if !b.runsPods() {
+		return nil
 	}
 	if err := unit.WaitActive(ctx, b.Units, unit.Node, b.Log); err != nil {
 		return err
@@ -291,6 +313,7 @@ func (b *Boot) unitStatus(ctx context.Context) []unit.Status {
 func (b *Boot) Status(ctx context.Context) status.Machine {
 	units := b.unitStatus(ctx)
 	servers := b.servers(ctx)
+	waiting := b.waitingForReboot()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := status.Machine{
@@ -301,7 +324,11 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 		Phases:     b.sequence.Reports(),
 		Units:      units,
 		Servers:    servers,
+		Reboot:     waiting,
 		Ready:      b.ready,
+	}
+	if b.section.DisableAgent {
+		m.Node, m.NoAgent = "", true
 	}
 	if b.address != nil {
 		m.Address = b.address.String()

@@ -79,7 +79,13 @@ func (b *Boot) Apply(_ context.Context, r change.Request) (*change.Result, error
 		return result, err
 	}
 	result.DryRun = false
-	keep := func() error { return errors.Join(keepIncludes(), loader.Keep(loaded)) }
+	keep := func() error {
+		// What can fail comes before what the next boot begins with.
+		if err := apply.WriteKernelArgs(b.Machine, loaded); err != nil {
+			return err
+		}
+		return errors.Join(keepIncludes(), loader.Keep(loaded))
+	}
 
 	ctx := b.running
 	if r.Try > 0 {
@@ -100,6 +106,7 @@ func (b *Boot) Apply(_ context.Context, r change.Request) (*change.Result, error
 	if err != nil {
 		b.Log.Error("the configuration can't be applied, and is taken back", "error", err)
 		b.applyAs(b.running, apply.LiveStages(), previous)
+		b.restoreKernelArgs(previous)
 		return nil, errors.Join(fmt.Errorf("%w; what was done was taken back", err), b.settled())
 	}
 	if !bytes.Equal(environment, b.environment()) {
@@ -131,6 +138,7 @@ func (b *Boot) Confirm(context.Context) error {
 	close(t.ended)
 	if err := t.keep(); err != nil {
 		b.revert(t)
+		b.restoreKernelArgs(t.previous)
 		b.setChange(idle)
 		return fmt.Errorf("%w; the configuration is taken back", err)
 	}
@@ -181,6 +189,14 @@ func (b *Boot) revert(t *trial) {
 	b.restart(b.running, t.previous, &change.Result{Restarted: t.units}, moves)
 	if err := errors.Join(b.setCurrent(t.previous), b.settled()); err != nil {
 		b.Log.Error("take back a configuration", "error", err)
+	}
+}
+
+// restoreKernelArgs takes back what a configuration that wasn't kept has left to
+// the next boot. What fails here is made right by that boot.
+func (b *Boot) restoreKernelArgs(previous *config.Loaded) {
+	if err := apply.WriteKernelArgs(b.Machine, previous); err != nil {
+		b.Log.Error("take back the kernel's arguments", "error", err)
 	}
 }
 

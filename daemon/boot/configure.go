@@ -131,9 +131,14 @@ func (b *Boot) configure(ctx context.Context, loaded *config.Loaded, err error) 
 	if err := b.setCurrent(loaded); err != nil {
 		return err
 	}
+	b.mu.Lock()
 	b.booted = loaded
+	b.mu.Unlock()
 	b.Log.Info("cloud-config is valid", "source", loaded.Document.Source, "instance-id", loaded.Document.InstanceID)
 	if err := b.renew(ctx, loaded.InstanceID); err != nil {
+		return err
+	}
+	if err := b.kernelArgs(ctx, loaded); err != nil {
 		return err
 	}
 	return b.apply(ctx, apply.Stages(), loaded)
@@ -179,9 +184,25 @@ func (b *Boot) renew(ctx context.Context, instanceID string) error {
 	}
 	b.Log.Warn(fmt.Sprintf("the disk of this machine is a copy: it was instance %q, and is %q now", previous, instanceID))
 	b.Log.Warn("its machine-id, SSH host keys, node password and node id are removed; rebooting to make new ones")
-	b.tell("rebooting with a new identity")
+	return b.reboot(ctx, "with a new identity")
+}
+
+// kernelArgs has the kernel started with the arguments of the configuration, by
+// a reboot where it wasn't. Kubernetes has not been started yet.
+func (b *Boot) kernelArgs(ctx context.Context, loaded *config.Loaded) error {
+	needed, err := apply.BootKernelArgs(b.Machine, loaded)
+	if err != nil || !needed {
+		return err
+	}
+	b.Log.Warn("the kernel was started with other arguments than skerry.kernel.args has; rebooting once")
+	return b.reboot(ctx, "with other kernel arguments")
+}
+
+// reboot doesn't return while the reboot is under way.
+func (b *Boot) reboot(ctx context.Context, why string) error {
+	b.tell("rebooting " + why)
 	if err := b.Reboot(ctx); err != nil {
-		return fmt.Errorf("reboot with a new identity: %w; reboot this machine by hand", err)
+		return fmt.Errorf("reboot %s: %w; reboot this machine by hand", why, err)
 	}
 	<-ctx.Done()
 	return ctx.Err()

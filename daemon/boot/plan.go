@@ -62,6 +62,36 @@ func (b *Boot) plan(previous, loaded *config.Loaded) (*change.Result, error) {
 	return result, nil
 }
 
+// waitingForReboot names what differs between the configuration and what this
+// boot began with, and needs a reboot.
+func (b *Boot) waitingForReboot() []string {
+	b.mu.Lock()
+	booted, loaded := b.booted, b.loaded
+	b.mu.Unlock()
+	if booted == nil || loaded == nil {
+		return nil
+	}
+	changes, err := changesOf(booted, loaded)
+	if err != nil {
+		b.Log.Warn("it isn't known what waits for a reboot", "error", err)
+		return nil
+	}
+	var keys []string
+	for _, c := range changes {
+		if apply.OutcomeOf(c).When == apply.Reboot {
+			keys = append(keys, c.Path)
+		}
+	}
+	// A daemon that was started again began with the configuration of now.
+	const kernel = "skerry.kernel"
+	if waits, err := apply.KernelArgsWait(b.Machine, loaded); err != nil {
+		b.Log.Warn("it isn't known whether the kernel's arguments wait for a reboot", "error", err)
+	} else if waits && !slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, kernel) }) {
+		keys = append(keys, kernel+".args")
+	}
+	return keys
+}
+
 // changesOf lists the values that differ, and what isn't a value of the
 // cloud-config.
 func changesOf(before, after *config.Loaded) ([]configschema.Change, error) {

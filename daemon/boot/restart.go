@@ -118,7 +118,8 @@ func (b *Boot) liveSection(loaded *config.Loaded, address net.IP) configschema.C
 		return has
 	}
 	wanted.NodeName, wanted.WithNodeID = has.NodeName, has.WithNodeID
-	wanted.DataDir, wanted.FlannelBackend = has.DataDir, has.FlannelBackend
+	wanted.DataDir, wanted.FlannelBackend, wanted.FlannelConf = has.DataDir, has.FlannelBackend, has.FlannelConf
+	wanted.DisableAgent, wanted.DisableKubeProxy = has.DisableAgent, has.DisableKubeProxy
 	wanted.NodeIP = []string{address.String()}
 	return wanted
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/version"
 )
@@ -25,13 +26,17 @@ import (
 // its exit code.
 func Run(args []string, stdout, stderr io.Writer) int {
 	// The names under which the image offers parts of skerry.
-	if name := filepath.Base(args[0]); name == "k3s" {
-		args = append([]string{"skerry"}, args[1:]...)
+	name := "skerry"
+	switch base := filepath.Base(args[0]); base {
+	case "k3s":
+		name = base
+	case "ctr":
+		args = append([]string{name}, append([]string{base}, args[1:]...)...)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	root := rootCommand()
+	root := rootCommand(name)
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -42,9 +47,11 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	return command.ExitCode(err)
 }
 
-func rootCommand() *cobra.Command {
+// rootCommand has the name that it was called by: what it prints, and what the
+// shell is told to complete, goes by that.
+func rootCommand(name string) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "skerry",
+		Use:   name,
 		Short: "One image, one YAML: a machine that boots into Kubernetes",
 		Long: `skerry runs and inspects a Skerry machine.
 
@@ -64,9 +71,12 @@ The machine is described by one cloud-config. At boot systemd starts
 		statusCommand(),
 		configCommand(),
 		certificateCommand(),
+		checkConfigCommand(),
 		imagesCommand(),
 		versionCommand(),
 	)
+	root.AddCommand(foregroundCommand(configschema.RoleServer), foregroundCommand(configschema.RoleAgent))
 	root.AddCommand(kubeCommands()...)
+	root.AddCommand(containerdCommands()...)
 	return root
 }

@@ -111,7 +111,8 @@ func validateCommand() *cobra.Command {
 and impossible values are all reported, each with file, line, column and key. Every
 form of user-data is understood: a cloud-config, also compressed or in base64, a MIME
 message, an archive, a list of URLs, a template. "-" reads standard input. Nothing is
-changed, and nothing is fetched without --fetch.
+changed, and nothing is fetched without --fetch. What is right, and yet may not do
+what somebody expects of it, is named with "warning".
 
 Files named network-config or network_data.json are checked as what cloud-init and
 OpenStack mean by that.
@@ -178,8 +179,14 @@ func (f *userDataFlags) validate(cmd *cobra.Command, name string, data []byte, i
 	}
 	var layers config.Layers
 	layers.SetUserData(parts)
-	_, err = layers.Merge()
-	return err
+	merged, err := layers.Merge()
+	if err != nil {
+		return err
+	}
+	for _, line := range merged.Config.Skerry.Warnings() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", name, line)
+	}
+	return nil
 }
 
 func read(file string, stdin io.Reader) (name string, data []byte, err error) {

@@ -23,25 +23,44 @@ const kubeBinary = "/usr/libexec/skerry/skerry-kube"
 // process, so that signals and sd_notify reach it directly.
 func kubeCommands() []*cobra.Command {
 	command := func(use, short string) *cobra.Command {
-		return &cobra.Command{
-			Use:                use + " [flags]",
-			Short:              short,
-			DisableFlagParsing: true, // they are the other program's
-			ValidArgsFunction: func(_ *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				return completions(exec.Command(kubeBinary, completionArgs(use, append(slices.Clone(args), word))...))
+		return otherProgram{
+			use: use, short: short, path: kubeBinary, argv: []string{"skerry-kube", use},
+			complete: func(words []string) ([]cobra.Completion, cobra.ShellCompDirective) {
+				return completions(exec.Command(kubeBinary, completionArgs(use, words)...))
 			},
-			RunE: func(_ *cobra.Command, args []string) error {
-				argv := append([]string{"skerry-kube", use}, args...)
-				err := syscall.Exec(kubeBinary, argv, os.Environ())
-				return command.Failed(fmt.Errorf("execute %s: %w", kubeBinary, err))
-			},
-		}
+		}.command()
 	}
 	return []*cobra.Command{
 		command("control", "Run the control plane: datastore, kube-apiserver, controllers, supervisor"),
 		command("node", "Run the node: registration, tunnel, kubelet, kube-proxy, pod network"),
 		command("token", "Make, list and delete tokens with which agents join, and that expire; replace the cluster's own"),
 		command("kubectl", "Run kubectl, on a server with the admin kubeconfig"),
+	}
+}
+
+// otherProgram is a command that another program of the image answers. It
+// replaces this process, and its flags are its own.
+type otherProgram struct {
+	use, short string
+	path       string
+	argv       []string // before the user's
+	env        []string // beside this process's
+	// complete lists what the last of the words can become.
+	complete func(words []string) ([]cobra.Completion, cobra.ShellCompDirective)
+}
+
+func (p otherProgram) command() *cobra.Command {
+	return &cobra.Command{
+		Use:                p.use + " [flags]",
+		Short:              p.short,
+		DisableFlagParsing: true,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return p.complete(append(slices.Clone(args), word))
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			err := syscall.Exec(p.path, slices.Concat(p.argv, args), append(os.Environ(), p.env...))
+			return command.Failed(fmt.Errorf("execute %s: %w; it is part of the image of a Skerry machine", p.path, err))
+		},
 	}
 }
 

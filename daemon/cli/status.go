@@ -25,7 +25,8 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show how the boot went and whether the node is Ready",
 		Long: `Show how the boot went, phase by phase, the units Skerry runs, and whether the
-node is Ready in its cluster. An agent also shows the servers it knows, the best
+node is Ready in its cluster; a server without an agent (disable-agent) has no node,
+and is Ready when its API answers. An agent also shows the servers it knows, the best
 first; its own processes reach them through a load balancer on the loopback.
 
 ` + command.ExitCodes,
@@ -51,6 +52,9 @@ first; its own processes reach them through a load balancer on the loopback.
 				if err := out.Print(cmd.OutOrStdout(), m, func() string { return statusText(m) }); err != nil {
 					return command.Failed(err)
 				}
+				if !m.Ready && m.NoAgent {
+					return command.Exit(command.ExitNotReady, errors.New("the server is not Ready"))
+				}
 				if !m.Ready {
 					return command.Exit(command.ExitNotReady, errors.New("the node is not Ready"))
 				}
@@ -68,13 +72,20 @@ func statusText(m status.Machine) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Skerry\t%s\nKubernetes\t%s\n", m.Version, m.Kubernetes)
-	for _, row := range [][2]string{{"Node", m.Node}, {"Address", m.Address}, {"Role", m.Role}, {"Config", m.Config}} {
+	role := m.Role
+	if m.NoAgent {
+		role += ", runs no pods"
+	}
+	for _, row := range [][2]string{{"Node", m.Node}, {"Address", m.Address}, {"Role", role}, {"Config", m.Config}} {
 		if row[1] != "" {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 		}
 	}
 	if !m.Trial.IsZero() {
 		fmt.Fprintf(w, "On trial\tuntil %s, unless confirmed: skerry config apply --confirm\n", m.Trial.Local().Format(time.TimeOnly))
+	}
+	if len(m.Reboot) > 0 {
+		fmt.Fprintf(w, "Reboot\tneeded for %s\n", strings.Join(m.Reboot, ", "))
 	}
 	fmt.Fprintf(w, "Ready\t%t\n\nPHASE\tSTATE\tSECONDS\t\n", m.Ready)
 	for _, p := range m.Phases {

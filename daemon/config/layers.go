@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -142,18 +143,9 @@ func (s Surroundings) layers(ctx context.Context, document *source.Document, fet
 		return nil, err
 	}
 	if s.K3sDir != "" {
-		base, err := readLayer(filepath.Join(s.K3sDir, "config.yaml"), configschema.K3sConfig)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if l.K3s, err = K3sLayers("", filepath.Join(s.K3sDir, "config.yaml")); err != nil {
 			return nil, err
 		}
-		if err == nil {
-			l.K3s = append(l.K3s, base)
-		}
-		more, err := readDir(filepath.Join(s.K3sDir, "config.yaml.d"), configschema.K3sConfig)
-		if err != nil {
-			return nil, err
-		}
-		l.K3s = append(l.K3s, more...)
 	}
 	if s.CommandLine != "" {
 		text, err := os.ReadFile(s.CommandLine)
@@ -163,6 +155,21 @@ func (s Surroundings) layers(ctx context.Context, document *source.Document, fet
 		l.CommandLine = []configschema.Layer{configschema.CommandLineLayer(string(text))}
 	}
 	return l, nil
+}
+
+// K3sLayers reads a config.yaml of K3s, and what is in the folder config.yaml.d
+// beside it. Without a name it is the usual one, which may be missing.
+func K3sLayers(name, usual string) ([]configschema.Layer, error) {
+	base, err := readLayer(cmp.Or(name, usual), configschema.K3sConfig)
+	var layers []configschema.Layer
+	switch {
+	case err == nil:
+		layers = append(layers, base)
+	case name != "" || !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	more, err := readDir(cmp.Or(name, usual)+".d", configschema.K3sConfig)
+	return append(layers, more...), err
 }
 
 func readLayer(path string, form configschema.Form) (configschema.Layer, error) {

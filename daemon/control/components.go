@@ -21,6 +21,8 @@ import (
 	schedapp "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	schedoptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 
+	"github.com/skerry-os/skerry/daemon/argument"
+	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/pki"
 )
 
@@ -34,7 +36,7 @@ type components struct {
 // newComponents builds the options of all three components and parses their
 // flags. All of it must happen before the one ComponentGlobalsRegistry.Set():
 // the three share the registry, and it refuses to be set twice.
-func newComponents(opts Options, l layout, bundle *pki.Bundle) (*components, error) {
+func newComponents(opts Options, l layout, bundle *pki.Bundle, store *datastore.Store) (*components, error) {
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 	// Each component applies the logging options it was given; the first wins.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
@@ -46,15 +48,16 @@ func newComponents(opts Options, l layout, bundle *pki.Bundle) (*components, err
 	}
 	sched := schedoptions.NewOptions()
 
-	if err := parse("kube-apiserver", api.Flags(), apiserverArgs(opts, l), opts.Cluster.KubeAPIServerArg); err != nil {
+	ours := argument.Verbose(apiserverArgs(opts, l, store), opts.Cluster.V, opts.Cluster.VModule)
+	if err := parse("kube-apiserver", api.Flags(), ours, opts.Cluster.KubeAPIServerArg); err != nil {
 		return nil, err
 	}
 	flags := manager.Flags(cmapp.KnownControllers(), cmapp.ControllersDisabledByDefault(), cmapp.ControllerAliases())
 	manager.ParsedFlags = &flags
-	if err := parse("kube-controller-manager", flags, controllerManagerArgs(opts, l), opts.Cluster.KubeControllerManagerArg); err != nil {
+	if err := parse("kube-controller-manager", flags, argument.Verbose(controllerManagerArgs(opts, l), opts.Cluster.V, opts.Cluster.VModule), opts.Cluster.KubeControllerManagerArg); err != nil {
 		return nil, err
 	}
-	if err := parse("kube-scheduler", *sched.Flags, schedulerArgs(l), opts.Cluster.KubeSchedulerArg); err != nil {
+	if err := parse("kube-scheduler", *sched.Flags, argument.Verbose(schedulerArgs(l), opts.Cluster.V, opts.Cluster.VModule), opts.Cluster.KubeSchedulerArg); err != nil {
 		return nil, err
 	}
 
@@ -97,28 +100,21 @@ func (c *components) scheduler(ctx context.Context) error {
 	return schedapp.Run(ctx, config, sched)
 }
 
-// parse applies ours and then the user's flags, given as K3s' "key=value", so
-// that a user's flag wins over ours.
+// parse sets flags: ours, and those of the user as package argument puts them
+// together.
 func parse(name string, sets cliflag.NamedFlagSets, ours map[string]string, users []string) error {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 	for _, set := range sets.FlagSets {
 		fs.AddFlagSet(set)
 	}
-	var args []string
-	for key, value := range ours {
-		args = append(args, "--"+key+"="+value)
-	}
-	for _, arg := range users {
-		args = append(args, "--"+strings.TrimPrefix(arg, "--"))
-	}
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(argument.Merge(ours, users)); err != nil {
 		return fmt.Errorf("%s-arg: %w", name, err)
 	}
 	return nil
 }
 
-func apiserverArgs(opts Options, l layout) map[string]string {
+func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]string {
 	tls := func(name string) string { return filepath.Join(l.tls, name) }
 	advertise := opts.Cluster.AdvertiseAddress
 	if advertise == "" {
@@ -138,7 +134,10 @@ func apiserverArgs(opts Options, l layout) map[string]string {
 		"enable-admission-plugins":           "NodeRestriction",
 		"enable-aggregator-routing":          "true",
 		"enable-bootstrap-token-auth":        "true",
-		"etcd-servers":                       "unix://" + l.socket,
+		"etcd-servers":                       strings.Join(store.Endpoints, ","),
+		"etcd-cafile":                        store.CAFile,
+		"etcd-certfile":                      store.CertFile,
+		"etcd-keyfile":                       store.KeyFile,
 		"kubelet-certificate-authority":      tls("server-ca.crt"),
 		"kubelet-client-certificate":         tls("client-kube-apiserver.crt"),
 		"kubelet-client-key":                 tls("client-kube-apiserver.key"),
@@ -189,7 +188,7 @@ func controllerManagerArgs(opts Options, l layout) map[string]string {
 		"kube-api-burst":                   "600",
 		"kube-api-qps":                     "300",
 		"kubeconfig":                       kubeconfig,
-		"leader-elect":                     "false", // SQLite has one server
+		"leader-elect":                     "false", // see elector
 		"profiling":                        "false",
 		"root-ca-file":                     tls("server-ca.crt"),
 		"secure-port":                      strconv.Itoa(controllerManagerPort),

@@ -28,6 +28,7 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/addons"
+	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/supervisor"
@@ -62,9 +63,12 @@ type Options struct {
 	// NodePasswordFile is this machine's own node password: it lets the server
 	// admit its own node before kube-apiserver answers.
 	NodePasswordFile string
-	// Ready is called once, when kube-apiserver answers and the controllers run.
-	Ready func()
-	Log   *slog.Logger
+	// Status tells what the server is doing, in one line, for systemd and the
+	// console. Ready is called once, when kube-apiserver answers and the
+	// controllers run.
+	Status func(string)
+	Ready  func()
+	Log    *slog.Logger
 }
 
 // Run serves the control plane until ctx ends or one component returns. A
@@ -77,6 +81,31 @@ func Run(ctx context.Context, opts Options) error {
 	serviceIP, err := configschema.AddressAt(opts.Cluster.ServiceCIDR[0], 1)
 	if err != nil {
 		return fmt.Errorf("service-cidr: %w", err)
+	}
+	// The datastore outlives everything that uses it: kube-apiserver can't stop
+	// without it. It comes first, since the cluster's identity is in it.
+	if kind := datastore.Kind(opts.Cluster.DatastoreEndpoint.Reveal()); kind != "sqlite" {
+		opts.Status("waiting for the " + kind + " datastore")
+	}
+	store, err := datastore.Open(context.WithoutCancel(ctx), datastore.Options{
+		Endpoint: opts.Cluster.DatastoreEndpoint.Reveal(),
+		CAFile:   opts.Cluster.DatastoreCAFile,
+		CertFile: opts.Cluster.DatastoreCertFile,
+		KeyFile:  opts.Cluster.DatastoreKeyFile,
+		Dir:      layout.db,
+		Socket:   layout.socket,
+		Log:      opts.Log.With("component", "datastore"),
+	})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	identity, err := newIdentity(opts, layout, store)
+	if err != nil {
+		return err
+	}
+	if err := identity.sync(ctx); err != nil {
+		return fmt.Errorf("agree on the cluster's identity: %w", err)
 	}
 	bundle, err := pki.Ensure(layout.server, pki.Options{
 		NodeName:      opts.NodeName,
@@ -114,12 +143,14 @@ func Run(ctx context.Context, opts Options) error {
 		NodeName:         opts.NodeName,
 		NodePasswordFile: opts.NodePasswordFile,
 		DataDir:          layout.server,
+		ShareAuthorities: identity.shareAuthorities,
+		ShareToken:       identity.shareToken,
 		Log:              opts.Log.With("component", "supervisor"),
 	})
 	if err != nil {
 		return err
 	}
-	components, err := newComponents(opts, layout, bundle)
+	components, err := newComponents(opts, layout, bundle, store)
 	if err != nil {
 		return err
 	}
@@ -147,13 +178,6 @@ func Run(ctx context.Context, opts Options) error {
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))
 	})
-	// The datastore outlives everything that uses it: kube-apiserver can't stop
-	// without it.
-	datastore, err := startDatastore(context.WithoutCancel(ctx), opts.Cluster, layout, opts.Log)
-	if err != nil {
-		return err
-	}
-	defer datastore.stop()
 	apiserver, err := newAPIServer(ctx, components.apiserver, opts.Cluster.HTTPSListenPort)
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
@@ -164,6 +188,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	elect := elector{client: client, shared: store.Shared, node: opts.NodeName, log: opts.Log}
 	run("controllers", func(ctx context.Context) error {
 		started := time.Now()
 		if err := waitCheck(ctx, client, servingCheck); err != nil {
@@ -175,14 +200,22 @@ func Run(ctx context.Context, opts Options) error {
 			return err
 		}
 		opts.Log.Info("kube-apiserver is ready", "took", time.Since(started).Round(time.Millisecond))
-		run("kube-controller-manager", components.controllerManager)
-		run("kube-scheduler", components.scheduler)
+		if !opts.Cluster.DisableControllerManager {
+			run("kube-controller-manager", func(ctx context.Context) error {
+				return elect.lead(ctx, "kube-controller-manager", components.controllerManager)
+			})
+		}
+		if !opts.Cluster.DisableScheduler {
+			run("kube-scheduler", func(ctx context.Context) error {
+				return elect.lead(ctx, "kube-scheduler", components.scheduler)
+			})
+		}
 		run("add-ons", func(ctx context.Context) error {
-			return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
+			return elect.leadAgain(ctx, addonLease, func(ctx context.Context) error {
+				return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
+			})
 		})
-		run("node roles", func(ctx context.Context) error {
-			return labelControlPlane(ctx, client, opts.NodeName, opts.Log)
-		})
+		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts) })
 		opts.Ready()
 		<-ctx.Done()
 		return nil

@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	namespace = "k8s.io" // where containerd's CRI plugin keeps its images
-
 	pinnedLabel = "io.cri-containerd.pinned"
 	pinnedValue = "pinned"
 
@@ -40,7 +38,7 @@ func Dial(ctx context.Context, address, snapshotter string) (*Containerd, error)
 	if snapshotter == "" { // containerd would take its default, and labels without its name keep nothing
 		return nil, errors.New("the snapshotter has no name")
 	}
-	c, err := client.New(address, client.WithDefaultNamespace(namespace), client.WithTimeout(dialTimeout))
+	c, err := client.New(address, client.WithDefaultNamespace(Namespace), client.WithTimeout(dialTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
 	}
@@ -65,7 +63,7 @@ func (c *Containerd) Close() error { return c.client.Close() }
 // it sees the new image, after giving it the name that pods' statuses refer to
 // (the digest of its config); with the label already there it would skip that.
 func (c *Containerd) Import(ctx context.Context, archive io.Reader) ([]string, error) {
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = namespaces.WithNamespace(ctx, Namespace)
 	// Between import and unpack nothing but the lease holds on to the layers.
 	ctx, done, err := c.client.WithLease(ctx)
 	if err != nil {
@@ -100,7 +98,7 @@ func (c *Containerd) Import(ctx context.Context, archive io.Reader) ([]string, e
 // manifest, the configuration and the snapshot of all layers. The layers
 // themselves may be gone, as after a pull with discard_unpacked_layers.
 func (c *Containerd) Complete(ctx context.Context, name string) (bool, error) {
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = namespaces.WithNamespace(ctx, Namespace)
 	image, err := c.client.GetImage(ctx, name)
 	if errdefs.IsNotFound(err) {
 		return false, nil
@@ -117,7 +115,7 @@ func (c *Containerd) Complete(ctx context.Context, name string) (bool, error) {
 
 // Unpin removes the label that keeps the image.
 func (c *Containerd) Unpin(ctx context.Context, name string) error {
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = namespaces.WithNamespace(ctx, Namespace)
 	image, err := c.client.ImageService().Get(ctx, name)
 	if errdefs.IsNotFound(err) {
 		return nil

@@ -119,7 +119,7 @@ func saveImage(t *testing.T, file, ref string) {
 func TestRealContainerd(t *testing.T) { forEachSnapshotter(t, testRealContainerd) }
 
 func testRealContainerd(t *testing.T, store *Containerd) {
-	ctx := namespaces.WithNamespace(t.Context(), namespace)
+	ctx := namespaces.WithNamespace(t.Context(), Namespace)
 	dir := t.TempDir()
 	var log bytes.Buffer
 	importer := &Importer{

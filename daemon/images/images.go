@@ -31,6 +31,7 @@ import (
 // Where things are on a node.
 const (
 	Address     = "/run/k3s/containerd/containerd.sock"
+	Namespace   = "k8s.io" // where containerd keeps what is of Kubernetes
 	PackagedDir = "/usr/share/skerry/images"
 	UserDir     = "/var/lib/rancher/k3s/agent/images"
 	StampDir    = "/var/lib/rancher/k3s/agent/images-imported"

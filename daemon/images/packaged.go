@@ -113,7 +113,7 @@ func (c *Containerd) ImportPackaged(ctx context.Context, file string, vouched bo
 		return nil, errors.New("the archive holds no image")
 	}
 
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = namespaces.WithNamespace(ctx, Namespace)
 	ctx, done, err := c.client.WithLease(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("take a lease: %w", err)

@@ -230,7 +230,7 @@ func mustBeWhole(ctx context.Context, t *testing.T, c *Containerd, l *testLayout
 func TestImportPackaged(t *testing.T) { forEachSnapshotter(t, testImportPackaged) }
 
 func testImportPackaged(t *testing.T, c *Containerd) {
-	ctx := namespaces.WithNamespace(t.Context(), namespace)
+	ctx := namespaces.WithNamespace(t.Context(), Namespace)
 	file := filepath.Join(t.TempDir(), "a.tar")
 	const ref = "skerry.local/app:v1"
 	l := saveLayout(t, file, ref,
@@ -328,7 +328,7 @@ func testImportPackaged(t *testing.T, c *Containerd) {
 func TestDamagedLayer(t *testing.T) { forEachSnapshotter(t, testDamagedLayer) }
 
 func testDamagedLayer(t *testing.T, c *Containerd) {
-	ctx := namespaces.WithNamespace(t.Context(), namespace)
+	ctx := namespaces.WithNamespace(t.Context(), Namespace)
 	file := filepath.Join(t.TempDir(), "a.tar")
 	l := newLayout("skerry.local/app:v1", layerOf(t, "bin/app", "content"))
 	l.layers[0] = bytes.Replace(l.layers[0], []byte("content"), []byte("damaged"), 1)
@@ -348,7 +348,7 @@ func testDamagedLayer(t *testing.T, c *Containerd) {
 func TestImportersAtOnce(t *testing.T) { forEachSnapshotter(t, testImportersAtOnce) }
 
 func testImportersAtOnce(t *testing.T, c *Containerd) {
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(t.Context(), namespace), time.Minute)
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(t.Context(), Namespace), time.Minute)
 	defer cancel()
 	file := filepath.Join(t.TempDir(), "a.tar")
 	l := saveLayout(t, file, "skerry.local/app:v1",

@@ -60,6 +60,9 @@ func (j *joiner) requestCertificates(ctx context.Context, s *session) error {
 	node.Set(api.HeaderNodeName, j.NodeName)
 	node.Set(api.HeaderNodePassword, j.NodePassword)
 	node.Set(api.HeaderNodeIP, api.FormatNodeIPs(j.NodeIPs))
+	if j.BootID != "" {
+		node.Set(api.HeaderBootID, j.BootID)
+	}
 
 	rotated, err := pki.RequestedRotation(j.files.Dir)
 	if err != nil {

@@ -23,6 +23,8 @@ var (
 	ErrToken = errors.New("token refused")
 	// ErrNodePassword: 403 on a node's certificates.
 	ErrNodePassword = errors.New("node password rejected")
+	// ErrDuplicate: 409, another machine is connected as this node.
+	ErrDuplicate = errors.New("node is connected from another machine")
 	// ErrStarting: 503.
 	ErrStarting = errors.New("server is starting")
 	// ErrBusy: 429.
@@ -36,7 +38,7 @@ var (
 // kinds are the sentinels by which failures are told apart; what is none of them
 // is errAnswer.
 var kinds = []error{
-	ErrUnreachable, ErrUntrusted, ErrCAHash, ErrToken, ErrNodePassword, ErrStarting, ErrBusy, ErrTokenFile,
+	ErrUnreachable, ErrUntrusted, ErrCAHash, ErrToken, ErrNodePassword, ErrDuplicate, ErrStarting, ErrBusy, ErrTokenFile,
 }
 
 func kindOf(err error) error {
@@ -63,6 +65,8 @@ func explain(server string, err error, retry time.Duration) string {
 		what = fmt.Sprintf("server %s refused the token: check skerry.cluster.token; nothing was changed", server)
 	case ErrNodePassword:
 		what = "Node password rejected, duplicate hostname or contents of '/etc/rancher/node/password' may not match server node-passwd entry, try enabling a unique node name with the --with-node-id flag"
+	case ErrDuplicate:
+		what = fmt.Sprintf("duplicate node: %v; if the disk of this machine is a copy of that one's, give it another instance-id, or hostname", cause(err))
 	case ErrStarting:
 		what = fmt.Sprintf("server %s is starting", server)
 	case ErrBusy:

@@ -39,6 +39,7 @@ type Options struct {
 	Local        bool
 	NodeName     string
 	NodePassword string
+	BootID       string   // tells this machine from a copy of it; empty for none
 	NodeIPs      []net.IP // internal first, then external
 	DataDir      string   // K3s' /var/lib/rancher/k3s
 	Log          *slog.Logger

@@ -3,12 +3,15 @@
 package join_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/skerry-os/skerry/daemon/join"
+	"github.com/skerry-os/skerry/daemon/tunnel"
 )
 
 func TestJoin(t *testing.T) {
@@ -198,6 +202,47 @@ func TestDuplicateHostname(t *testing.T) {
 	}
 	if s.log.count("pw-1") != 0 || s.log.count("pw-2") != 0 {
 		t.Error("a password was logged")
+	}
+}
+
+// TestCopiedDisk: a machine with all that another one has, while that is connected.
+func TestCopiedDisk(t *testing.T) {
+	s := newServer(t)
+	s.ready()
+	first := newAgent(t, s, "agent-1", "pw-1")
+	first.BootID = "boot-1"
+	result := first.join(t)
+	addNode(t, s, "agent-1")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	up := make(chan struct{})
+	isUp := sync.OnceFunc(func() { close(up) })
+	go func() {
+		ended <- tunnel.Run(ctx, tunnel.ClientOptions{
+			ServerURL: s.url(), CertFile: result.Files.ClientKubelet.Cert, KeyFile: result.Files.ClientKubelet.Key, CAFile: result.Files.ServerCA,
+			BootID: "boot-1", Rules: tunnel.NewRules(tunnel.ModeAgent, nil, nil), Log: slog.New(slog.DiscardHandler),
+			State: func(bool) { isUp() },
+		})
+	}()
+	<-up
+	first.join(t) // as it does to renew its certificates
+
+	copied := newAgent(t, s, "agent-1", "pw-1")
+	copied.DataDir, copied.BootID = first.DataDir, "boot-2"
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := join.Join(t.Context(), copied.Options)
+		waiting <- err
+	}()
+	waitFor(t, "the refusal", func() bool {
+		return copied.log.count("duplicate node: another machine, at 127.0.0.1, is connected as node agent-1; if the disk of this machine is a copy") > 0
+	})
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := <-waiting; err != nil {
+		t.Errorf("once the other machine is gone: %v", err)
 	}
 }
 

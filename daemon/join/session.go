@@ -255,6 +255,8 @@ func statusError(path string, code int, body []byte) error {
 		err = fmt.Errorf("%s: %d %s", path, code, status.Message)
 	}
 	switch {
+	case code == http.StatusConflict && status.Message != "":
+		return &kindError{ErrDuplicate, errors.New(status.Message)}
 	case code == http.StatusUnauthorized:
 		return &kindError{ErrToken, err}
 	case code == http.StatusForbidden && (path == api.PathServingKubelet || path == api.PathClientKubelet):

@@ -71,6 +71,9 @@ func (p *process) start(ctx context.Context) error {
 	if p.cluster, err = cluster.WithDefaults(); err != nil {
 		return err
 	}
+	if p.cluster.Debug {
+		p.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if err := readToken(&p.cluster); err != nil {
 		return err
 	}
@@ -93,11 +96,13 @@ func (p *process) status(line string) {
 	}
 }
 
-// tell tells systemd what the process ends with, too: the daemon shows it on the
-// console and in skerry status.
-func (p *process) tell(err error) error {
+// lastWords leaves the error that ends the process where the console and skerry status show it, until the next start.
+func (p *process) lastWords(err error) error {
 	if err != nil && p.notifier != nil {
-		p.status("ended: " + strings.ReplaceAll(err.Error(), "\n", "; ")) // one line, by systemd's protocol
+		line := strings.ReplaceAll(err.Error(), "\n", "; ") // one line, by systemd's protocol
+		if err := p.notifier.Status(line); err != nil {
+			p.log.Warn("report status", "error", err)
+		}
 	}
 	return err
 }
@@ -119,7 +124,7 @@ func nodeName(c configschema.Cluster) (string, error) {
 		}
 		name = host
 	}
-	return identity.NodeName(name, c.WithNodeID)
+	return identity.NodeName(name, bool(c.WithNodeID))
 }
 
 // readToken replaces token-file by what is in it.
@@ -147,7 +152,7 @@ func controlCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			return command.Failed(p.tell(p.control(ctx)))
+			return command.Failed(p.lastWords(p.control(ctx)))
 		},
 	}
 	p.flags(cmd)
@@ -164,6 +169,7 @@ func (p *process) control(ctx context.Context) error {
 		NodeIP:           p.nodeIP,
 		Manifests:        shippedManifests,
 		NodePasswordFile: identity.PasswordFile,
+		Status:           p.status,
 		Ready: func() {
 			p.status("serving the Kubernetes API")
 			p.ready()
@@ -181,7 +187,7 @@ func nodeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The kubelet handles SIGINT and SIGTERM itself once it runs; until
 			// then they end the process, which has nothing to save.
-			return command.Failed(p.tell(p.node(cmd.Context())))
+			return command.Failed(p.lastWords(p.node(cmd.Context())))
 		},
 	}
 	p.flags(cmd)
@@ -196,12 +202,17 @@ func (p *process) node(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	bootID, err := identity.BootID()
+	if err != nil {
+		return err
+	}
 	return node.Run(ctx, node.Options{
 		Cluster:      p.cluster,
 		Server:       p.cluster.Server == "",
 		NodeName:     p.nodeName,
 		NodeIP:       p.nodeIP,
 		NodePassword: password,
+		BootID:       bootID,
 		Status:       p.status,
 		Ready:        p.ready,
 		Log:          p.log,

@@ -75,7 +75,11 @@ func (b *Balancer) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 			s := order[asked]
 			asked++
 			go func() {
+				began := time.Now() // of the process: what the balancer goes by may be moved
 				conn, err := b.Dial(ctx, s.address, patience)
+				if err == nil || ctx.Err() == nil {
+					b.Dialed(time.Since(began), err)
+				}
 				results <- dialResult{s, conn, err}
 			}()
 			if asked < len(order) {

@@ -542,6 +542,50 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// TestDialed: each attempt counts, but for those that nobody waited for.
+func TestDialed(t *testing.T) {
+	n := newNetwork(t, "b:6443")
+	n.setSilent("a:6443", true)
+	b := n.balancer(t, "")
+	var mu sync.Mutex
+	var ended []string
+	told := make(chan struct{}, 10)
+	b.Dialed = func(took time.Duration, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if took <= 0 {
+			t.Errorf("it took %s", took)
+		}
+		ended = append(ended, fmt.Sprint(err))
+		told <- struct{}{}
+	}
+	b.SetServers([]string{"a:6443", "b:6443"})
+	for _, address := range []string{"", ""} {
+		conn, err := b.DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		<-told
+	}
+	n.stop("b:6443")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-told // of b and the registration address; a is still silent
+		<-told
+		cancel()
+	}()
+	if _, err := b.DialContext(ctx, "tcp", ""); err == nil {
+		t.Error("connected to nobody")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	slices.Sort(ended)
+	if got := strings.Join(ended, ", "); got != "<nil>, <nil>, b:6443 refused, registration.example.org:6443 refused" {
+		t.Errorf("ended: %s", got)
+	}
+}
+
 func TestRefusesURL(t *testing.T) {
 	for _, bad := range []string{"", "server-1:6443", "https://", ":"} {
 		if _, err := New(Options{ServerURL: bad, Log: slog.New(slog.DiscardHandler)}); err == nil {

@@ -45,23 +45,15 @@ func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths
 	if err := waitPodCIDR(ctx, kubeconfig, opts.NodeName, opts.Log); err != nil {
 		return err
 	}
-	netconf, err := json.Marshal(map[string]any{
-		"Network":        config.podCIDRs[0],
-		"EnableIPv4":     true,
-		"EnableNFTables": true,
-		"Backend":        map[string]string{"Type": config.flannelBackend},
-	})
+	netconf, err := flannelConfig(opts, config, p)
 	if err != nil {
 		return err
-	}
-	if err := atomicfile.Write(p.flannelConfig(), netconf, 0o644); err != nil {
-		return fmt.Errorf("write flannel configuration: %w", err)
 	}
 	// flannel takes the node's name from the environment only.
 	if err := os.Setenv("NODE_NAME", opts.NodeName); err != nil {
 		return err
 	}
-	subnets, err := kube.NewSubnetManager(ctx, "", kubeconfig, flannelAnnotations, p.flannelConfig(), false)
+	subnets, err := kube.NewSubnetManager(ctx, "", kubeconfig, flannelAnnotations, netconf, false)
 	if err != nil {
 		return fmt.Errorf("subnet manager: %w", err)
 	}
@@ -102,6 +94,27 @@ func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths
 	lease.Run(ctx)
 	wg.Wait()
 	return ctx.Err()
+}
+
+// flannelConfig returns the file with flannel's configuration: the user's own, or
+// the one it writes.
+func flannelConfig(opts Options, config clusterConfig, p paths) (file string, err error) {
+	if file := opts.Cluster.FlannelConf; file != "" {
+		return file, readable("flannel-conf", file)
+	}
+	netconf, err := json.Marshal(map[string]any{
+		"Network":        config.podCIDRs[0],
+		"EnableIPv4":     true,
+		"EnableNFTables": true,
+		"Backend":        map[string]string{"Type": config.flannelBackend},
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := atomicfile.Write(p.flannelConfig(), netconf, 0o644); err != nil {
+		return "", fmt.Errorf("write flannel configuration: %w", err)
+	}
+	return p.flannelConfig(), nil
 }
 
 // externalInterface returns the interface that carries the traffic between

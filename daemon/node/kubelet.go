@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
+	"github.com/skerry-os/skerry/daemon/argument"
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
@@ -24,24 +25,36 @@ func runKubelet(ctx context.Context, opts Options, config clusterConfig, p paths
 	if err := writeKubeletConfig(opts, config, p); err != nil {
 		return err
 	}
-	args := []string{
-		"--config-dir=" + p.kubeletConfigDir(),
-		"--kubeconfig=" + p.agent("kubelet.kubeconfig"),
-		"--hostname-override=" + opts.NodeName,
-		"--node-ip=" + opts.NodeIP.String(),
-		"--root-dir=" + kubeletRoot,
-		"--cert-dir=" + p.agent("pki"),
+	users, err := takeKubeletConfigs(opts.Cluster.KubeletArg, p.kubeletConfigDir())
+	if err != nil {
+		return err
 	}
-	if len(opts.Cluster.NodeLabel) > 0 {
-		args = append(args, "--node-labels="+strings.Join(opts.Cluster.NodeLabel, ","))
-	}
-	for _, arg := range opts.Cluster.KubeletArg {
-		args = append(args, "--"+strings.TrimPrefix(arg, "--"))
+	args, err := kubeletArgs(opts, p)
+	if err != nil {
+		return err
 	}
 	cmd := kubeletapp.NewKubeletCommand(ctx)
-	cmd.SetArgs(args)
+	cmd.SetArgs(argument.Merge(args, users))
 	cmd.SilenceErrors = true
 	return cmd.ExecuteContext(ctx)
+}
+
+func kubeletArgs(opts Options, p paths) (map[string]string, error) {
+	args := map[string]string{
+		"config-dir":        p.kubeletConfigDir(),
+		"kubeconfig":        p.agent("kubelet.kubeconfig"),
+		"hostname-override": opts.NodeName,
+		"node-ip":           opts.NodeIP.String(),
+		"root-dir":          kubeletRoot,
+		"cert-dir":          p.agent("pki"),
+	}
+	if len(opts.Cluster.NodeLabel) > 0 {
+		args["node-labels"] = strings.Join(opts.Cluster.NodeLabel, ",")
+	}
+	if err := addCredentialProvider(args, opts.Cluster, defaultCredentialProvider); err != nil {
+		return nil, err
+	}
+	return argument.Verbose(args, opts.Cluster.V, opts.Cluster.VModule), nil
 }
 
 func writeKubeletConfig(opts Options, config clusterConfig, p paths) error {
@@ -94,7 +107,13 @@ func kubeletConfiguration(opts Options, config clusterConfig, p paths) (*kubelet
 		TLSMinVersion:                   "VersionTLS12",
 		VolumePluginDir:                 volumePlugins,
 	}
-	resolv, err := resolvConf(resolvedUpstream, p)
+	kubelet.ProtectKernelDefaults = bool(opts.Cluster.ProtectKernelDefaults)
+	resolv := opts.Cluster.ResolvConf
+	if resolv == "" {
+		resolv, err = resolvConf(resolvedUpstream, p)
+	} else {
+		err = readable("resolv-conf", resolv)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/join"
+	"github.com/skerry-os/skerry/daemon/tunnel"
 )
 
 // ContainerdSocket is where containerd serves the CRI, K3s' contract.
@@ -46,6 +47,8 @@ type Options struct {
 	// NodePassword proves to the server that this machine is the one that
 	// registered NodeName first.
 	NodePassword string
+	// BootID tells this machine from a copy of it.
+	BootID string
 	// Status tells what the node is doing, in one line, for systemd and the
 	// console. Ready is called once, when the cluster says the node is Ready.
 	Status func(string)
@@ -73,7 +76,13 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	config := newClusterConfig(joined.Config)
+	config, err := newClusterConfig(joined.Config)
+	if err != nil {
+		return err
+	}
+	opts.Cluster.NodeLabel = config.labels(opts.Cluster.NodeLabel)
+	rules := tunnel.NewRules(config.egress, []net.IP{opts.NodeIP}, config.podNetworks)
+	servers.tunnels.options.Rules = rules
 
 	group, ctx := errgroup.WithContext(ctx)
 	run := func(name string, fn func(context.Context) error) {
@@ -109,6 +118,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	run("rules of the tunnel", func(ctx context.Context) error { return rules.Watch(ctx, client, opts.NodeName) })
 	// A kubelet that finds no API only takes processor time from the control
 	// plane that starts beside it.
 	opts.Status("waiting for the Kubernetes API")
@@ -130,7 +140,10 @@ func Run(ctx context.Context, opts Options) error {
 		if err := waitAPI(ctx, client, opts.Log); err != nil {
 			return err
 		}
-		run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
+		run("addresses of the cluster", func(ctx context.Context) error { return runPeers(ctx, opts, paths) })
+		if !config.noKubeProxy {
+			run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
+		}
 		if config.flannelBackend != "none" {
 			run("flannel", func(ctx context.Context) error { return runFlannel(ctx, opts, config, paths) })
 		}
@@ -160,6 +173,7 @@ func (o Options) join(ctx context.Context, s *servers, log *slog.Logger) (*join.
 		Token:        o.Cluster.Token.Reveal(),
 		NodeName:     o.NodeName,
 		NodePassword: o.NodePassword,
+		BootID:       o.BootID,
 		NodeIPs:      []net.IP{o.NodeIP},
 		DataDir:      o.Cluster.DataDir,
 		Log:          log.With("component", "join"),
@@ -167,7 +181,7 @@ func (o Options) join(ctx context.Context, s *servers, log *slog.Logger) (*join.
 	if o.Server {
 		options.Token, options.Local = "", true
 		options.TokenFile = filepath.Join(o.Cluster.DataDir, "server", "agent-token")
-	} else {
+	} else if s.balancer != nil {
 		options.Dial, options.APIServer = s.balancer.DialContext, "https://"+s.address
 	}
 	return join.Join(ctx, options)

@@ -3,10 +3,12 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -26,10 +28,13 @@ import (
 )
 
 // servers is how this node reaches the servers of its cluster. On a server there
-// is nothing to balance: it uses its own.
+// is nothing to balance: it uses its own. The others reach its kubelet by tunnels
+// all the same.
 type servers struct {
-	balancer *loadbalancer.Balancer
-	address  string // where the balancer listens
+	balancer *loadbalancer.Balancer // nil on a server, and where there is to be none
+	address  string                 // where the balancer listens, or the one server is
+	direct   bool                   // an agent without a balancer
+	self     string                 // on a server, what the cluster lists it as
 	tunnels  *tunnels
 	paths    paths
 	log      *slog.Logger
@@ -46,24 +51,43 @@ func newServers(opts Options, p paths) (*servers, error) {
 			CertFile: p.agent("client-kubelet.crt"),
 			KeyFile:  p.agent("client-kubelet.key"),
 			CAFile:   p.agent("server-ca.crt"),
-			NodeIPs:  []net.IP{opts.NodeIP},
+			BootID:   opts.BootID,
 			Log:      opts.Log.With("component", "tunnel"),
 		},
 		health: func(string, bool) {},
+		failed: make(chan error, 1),
 		log:    opts.Log,
 	}
 	if opts.Server {
-		s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(opts.Cluster.HTTPSListenPort))
+		port := strconv.Itoa(opts.Cluster.HTTPSListenPort)
+		s.address = net.JoinHostPort("127.0.0.1", port)
+		s.self = net.JoinHostPort(opts.NodeIP.String(), port)
+		if advertised := opts.Cluster.AdvertiseAddress; advertised != "" {
+			s.self = net.JoinHostPort(advertised, port)
+		}
 		return s, nil
 	}
+	if opts.Cluster.DisableAPIServerLB {
+		u, err := url.Parse(opts.Cluster.Server)
+		if err != nil {
+			return nil, fmt.Errorf("server %q: %w", opts.Cluster.Server, err)
+		}
+		s.address, s.direct = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")), true
+		return s, nil
+	}
+	dials := newDials()
 	var err error
 	s.balancer, err = loadbalancer.New(loadbalancer.Options{
 		ServerURL: opts.serverURL(),
 		StateFile: p.agent("etc", "k3s-agent-load-balancer.json"),
 		Seed:      opts.NodeName,
+		Dialed:    dials.observe,
 		Log:       s.log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := registerBalancer(s.balancer.Status, dials); err != nil {
 		return nil, err
 	}
 	s.tunnels.options.Patience, s.tunnels.health = s.balancer.Patience, s.balancer.SetHealth
@@ -73,21 +97,24 @@ func newServers(opts Options, p paths) (*servers, error) {
 // run balances, and keeps the tunnels, until ctx ends.
 func (s *servers) run(ctx context.Context) error {
 	defer s.tunnels.wait()
+	client, err := clientFor(s.paths.agent("k3scontroller.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.tunnels.failure(ctx) })
 	if s.balancer == nil {
 		s.tunnels.set(ctx, []string{s.address})
-		<-ctx.Done()
-		return nil
+		group.Go(func() error {
+			return followServers(ctx, client, settle, func(addresses []string) { s.tunnels.set(ctx, s.unbalanced(addresses)) })
+		})
+		return group.Wait()
 	}
 	listener, err := net.Listen("tcp", s.address)
 	if err != nil {
 		return fmt.Errorf("listen for this node's own connections to servers; is another port free for lb-server-port? %w", err)
 	}
-	client, err := clientFor(s.paths.agent("k3scontroller.kubeconfig"))
-	if err != nil {
-		return err
-	}
 	s.tunnels.set(ctx, s.balancer.Addresses())
-	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.balancer.Serve(ctx, listener) })
 	group.Go(func() error {
 		return status.Serve(ctx, status.NodeSocket, func(context.Context) status.Node {
@@ -102,6 +129,16 @@ func (s *servers) run(ctx context.Context) error {
 		})
 	})
 	return group.Wait()
+}
+
+// unbalanced returns which of the cluster's servers are to have tunnels where there is no balancer: all, a server's own
+// by the loopback.
+func (s *servers) unbalanced(addresses []string) []string {
+	if s.direct {
+		return addresses
+	}
+	others := slices.DeleteFunc(slices.Clone(addresses), func(a string) bool { return a == s.self })
+	return append(others, s.address)
 }
 
 // settle is K3s' pause before a changed list of servers is believed: a server
@@ -154,9 +191,11 @@ func followServers(ctx context.Context, client kubernetes.Interface, pause time.
 
 // tunnels keeps one tunnel to each server.
 type tunnels struct {
-	options tunnel.ClientOptions // but for ServerURL and State
+	options tunnel.ClientOptions // but for ServerURL and State; Rules are set once the node has joined
 	// health is told of each tunnel that comes up or goes down.
 	health func(address string, up bool)
+	// failed has why a tunnel was given up.
+	failed chan error
 	log    *slog.Logger
 
 	mu   sync.Mutex
@@ -190,8 +229,23 @@ func (t *tunnels) set(ctx context.Context, addresses []string) {
 		t.wg.Go(func() {
 			if err := tunnel.Run(ctx, options); err != nil {
 				t.log.Error("no tunnel to a server", "address", address, "error", err)
+				select {
+				case t.failed <- err:
+				default: // one is enough
+				}
 			}
 		})
+	}
+}
+
+// failure returns why a tunnel was given up, or nil when ctx ends. The node can't go
+// on then: it is no node of the cluster's any more.
+func (t *tunnels) failure(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-t.failed:
+		return err
 	}
 }
 

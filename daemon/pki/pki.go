@@ -86,17 +86,31 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if now := opts.Now(); now.Before(firstSaneTime) {
-		return nil, fmt.Errorf("refusing to date certificates %s: the clock isn't set", now.Format(time.RFC3339))
-	}
 	b := &Bundle{dir: dir, now: opts.Now}
 	var err error
 	if b.replaced, err = atomicfile.Commit(filepath.Join(dir, stagedFile)); err != nil {
 		return nil, fmt.Errorf("replace authorities: %w", err)
 	}
+	if err := b.ensureAuthorities(); err != nil {
+		return nil, err
+	}
+	b.leaves = b.listLeaves(opts)
+	_, err = b.issue()
+	return b, err
+}
+
+// EnsureAuthorities is the part of Ensure that is the same on all servers of a cluster.
+func EnsureAuthorities(dir string, now func() time.Time) error {
+	return (&Bundle{dir: dir, now: now}).ensureAuthorities()
+}
+
+func (b *Bundle) ensureAuthorities() error {
+	if now := b.now(); now.Before(firstSaneTime) {
+		return fmt.Errorf("refusing to date certificates %s: the clock isn't set", now.Format(time.RFC3339))
+	}
 	for _, sub := range []string{"", "cred", "etc", "tls", "tls/kube-controller-manager", "tls/kube-scheduler"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), dirMode); err != nil {
-			return nil, fmt.Errorf("create server directory: %w", err)
+		if err := os.MkdirAll(filepath.Join(b.dir, sub), dirMode); err != nil {
+			return fmt.Errorf("create server directory: %w", err)
 		}
 	}
 	for _, a := range []struct {
@@ -107,16 +121,13 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 		{"server", &b.server},
 		{"request-header", &b.requestHeader},
 	} {
-		if *a.to, err = ensureAuthority(b.tlsPath(), a.name, opts.Now()); err != nil {
-			return nil, err
+		authority, err := ensureAuthority(b.tlsPath(), a.name, b.now())
+		if err != nil {
+			return err
 		}
+		*a.to = authority
 	}
-	if err := ensureServiceKey(b.tlsPath()); err != nil {
-		return nil, err
-	}
-	b.leaves = b.listLeaves(opts)
-	_, err = b.issue()
-	return b, err
+	return ensureServiceKey(b.tlsPath())
 }
 
 // Renew issues anew what is about to expire or was asked for by RequestRotation,

@@ -35,14 +35,17 @@ type Machine struct {
 	Node       string         `json:"node,omitempty" yaml:"node,omitempty"`
 	Address    string         `json:"address,omitempty" yaml:"address,omitempty"`
 	Role       string         `json:"role,omitempty" yaml:"role,omitempty"`
-	Config     string         `json:"config,omitempty" yaml:"config,omitempty"` // where it came from
-	Ready      bool           `json:"ready" yaml:"ready"`                       // the node is Ready
+	NoAgent    bool           `json:"noAgent,omitempty" yaml:"noAgent,omitempty"` // a server that runs no pods, and has no node
+	Config     string         `json:"config,omitempty" yaml:"config,omitempty"`   // where it came from
+	Ready      bool           `json:"ready" yaml:"ready"`                         // the node is Ready, or the API where there is none
 	Phases     []phase.Report `json:"phases" yaml:"phases"`
 	Units      []unit.Status  `json:"units,omitempty" yaml:"units,omitempty"`
 	// Servers are how an agent reaches the servers of its cluster.
 	Servers []loadbalancer.ServerStatus `json:"servers,omitempty" yaml:"servers,omitempty"`
 	// Trial is until when a configuration is on trial, unless it is confirmed.
 	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
+	// Reboot has the keys of the configuration that wait for a reboot.
+	Reboot []string `json:"reboot,omitempty" yaml:"reboot,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -56,7 +57,11 @@ func (s *Server) apiServers(w http.ResponseWriter, r *http.Request, _ *caller) e
 // servingKubelet signs the certificate of a node's kubelet.
 func (s *Server) servingKubelet(w http.ResponseWriter, r *http.Request, who *caller) error {
 	return s.nodeSigner(w, r, who, func(csr []byte, node string) ([]byte, error) {
-		return s.config.Bundle.SignKubeletServing(csr, node, api.ParseNodeIPs(r.Header.Get(api.HeaderNodeIP)))
+		ips, err := s.ownIPs(node, api.ParseNodeIPs(r.Header.Get(api.HeaderNodeIP)))
+		if err != nil {
+			return nil, err
+		}
+		return s.config.Bundle.SignKubeletServing(csr, node, ips)
 	})
 }
 
@@ -72,18 +77,28 @@ func (s *Server) nodeSigner(w http.ResponseWriter, r *http.Request, who *caller,
 	if err != nil {
 		return err
 	}
+	if err := s.notServers(claim.node); err != nil {
+		return err
+	}
 	return s.signer(func(csr []byte) ([]byte, error) {
 		cert, err := sign(csr, claim.node)
 		if err != nil {
 			return nil, err
 		}
-		return cert, s.admitNode(r.Context(), claim)
+		if err := s.admitNode(r.Context(), claim); err != nil {
+			return nil, err
+		}
+		// Who doesn't know the node's password isn't told where it is.
+		return cert, s.notElsewhere(claim.node, r)
 	})(w, r, who)
 }
 
 // signer answers a certificate request (DER) with what sign makes of it.
 func (s *Server) signer(sign func(csr []byte) ([]byte, error)) func(http.ResponseWriter, *http.Request, *caller) error {
 	return func(w http.ResponseWriter, r *http.Request, who *caller) error {
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTimeout)); err != nil {
+			return fmt.Errorf("limit the time of the request: %w", err)
+		}
 		csr, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCSR))
 		if err != nil {
 			return errCSR.because(err)

@@ -12,17 +12,14 @@ import (
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 )
 
-// egressMode is what package tunnel does: only kubelets are reached through
-// tunnels.
-const egressMode = "agent"
-
 // newAgentConfig returns what agents are told of the cluster c (with defaults
 // applied) by the server on node.
 func newAgentConfig(c configschema.Cluster, node string) (api.Config, error) {
 	a := api.Config{
 		ClusterDomain:         c.ClusterDomain,
 		FlannelBackend:        c.FlannelBackend,
-		EgressSelectorMode:    egressMode,
+		EgressSelectorMode:    c.EgressSelectorMode,
+		DisableKubeProxy:      bool(c.DisableKubeProxy),
 		DisableCCM:            true, // this release has no cloud controller,
 		DisableHelmController: true, // no Helm controller,
 		DisableNPC:            true, // no network policy controller

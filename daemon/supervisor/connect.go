@@ -19,6 +19,9 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, who *caller) er
 	if who.node == "" {
 		return errForbidden
 	}
+	if err := s.notElsewhere(who.node, r); err != nil {
+		return err
+	}
 	s.tunnel.Connect(w, r, who.node)
 	return nil
 }

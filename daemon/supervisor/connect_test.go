@@ -17,9 +17,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/tunnel"
 )
 
@@ -80,7 +86,10 @@ func roundTrip(t *testing.T, conn io.ReadWriter) {
 }
 
 // agent runs the client end of a tunnel.
-func (s *testServer) agent(t *testing.T, name string) {
+func (s *testServer) agent(t *testing.T, name string) { s.agentOf(t, name, "") }
+
+// agentOf is agent of a machine that was booted under an id.
+func (s *testServer) agentOf(t *testing.T, name, bootID string) (stop func()) {
 	t.Helper()
 	dir := t.TempDir()
 	cert, err := s.bundle.SignKubeletClient(s.csr, name)
@@ -99,19 +108,23 @@ func (s *testServer) agent(t *testing.T, name string) {
 		return path
 	}
 	opts := tunnel.ClientOptions{
+		BootID:    bootID,
+		Rules:     tunnel.NewRules(tunnel.Mode(s.agents.EgressSelectorMode), nil, []*net.IPNet{{IP: net.IPv4(127, 0, 0, 8), Mask: net.CIDRMask(29, 32)}}),
 		ServerURL: "https://" + s.addr, Log: slog.New(slog.DiscardHandler), RetryInterval: 20 * time.Millisecond,
 		CertFile: write("c.crt", cert), KeyFile: write("c.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})), CAFile: write("ca.crt", s.bundle.ServerCAPEM()),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- tunnel.Run(ctx, opts) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
 	waitFor(t, "the tunnel", func() bool { return s.tunnel.Connected(name) })
+	return stop
 }
 
 func TestConnectThroughTunnel(t *testing.T) {
@@ -140,6 +153,46 @@ func TestConnectThroughTunnel(t *testing.T) {
 		}
 		roundTrip(t, conn)
 	}
+}
+
+// In mode cluster, kube-apiserver reaches a pod through the tunnel of its node, and
+// so only where the server knows the pod, and the node lets it through.
+func TestConnectToPod(t *testing.T) {
+	pod := echo(t, "127.0.0.9:0")
+	s := newTestServerOf(t, configschema.Cluster{EgressSelectorMode: "cluster", DisableAgent: true})
+	s.SetAPIServer(http.NotFoundHandler(), s.client, bootstrapTokens)
+	addNode(t, s, "agent-1", "192.0.2.7")
+	if _, err := s.client.CoreV1().Nodes().Patch(t.Context(), "agent-1", types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"egress.k3s.io/cluster":"true"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.client.CoreV1().Pods("default").Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "webhook", UID: "uid-2"}, Spec: corev1.PodSpec{NodeName: "agent-1"},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: "127.0.0.9"}, {IP: "127.0.0.17"}}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.agent(t, "agent-1")
+	apiserver := s.fileCert(t, "client-kube-apiserver")
+	conn, resp := s.connect(t, apiserver, pod)
+	if resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status)
+	}
+	roundTrip(t, conn)
+	// The second address is out of the cluster's networks. That the pod is known is
+	// seen by the agent being asked at all, which then refuses.
+	_, port, _ := net.SplitHostPort(pod)
+	outside := echo(t, "127.0.0.17:"+port)
+	waitFor(t, "the agent's refusal", func() bool {
+		conn, resp := s.connect(t, apiserver, outside)
+		defer conn.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status)
+		}
+		fmt.Fprint(conn, "hello")
+		n, _ := conn.Read(make([]byte, 1))
+		return n == 0
+	})
 }
 
 func TestConnectDirectly(t *testing.T) {

@@ -73,17 +73,35 @@ func (s *Server) admitNode(ctx context.Context, claim nodeClaim) error {
 	case errors.Is(err, nodepassword.ErrNotStored):
 		// A webhook that is down may be waiting for this very node.
 		s.log.Warn("node is admitted although its password couldn't be stored; trying again", "node", claim.node, "error", err)
-		s.deferred.add(claim)
+		a.events.warning(claim.node, reasonPasswordFailed, notStored(err))
+		s.deferred.add(deferredNode{nodeClaim: claim, failed: true})
 		return nil
 	default:
 		return errUnavailable.because(err)
 	}
 }
 
+// notElsewhere refuses a machine as whose node another one is connected now: a disk
+// was copied, password and all. Two machines of one node would run the same pods
+// and tell the cluster of each other's addresses in turn.
+func (s *Server) notElsewhere(node string, r *http.Request) error {
+	address := s.tunnel.Elsewhere(node, r.Header.Get(api.HeaderBootID))
+	if address == "" {
+		return nil
+	}
+	if a := s.apiserver.Load(); a != nil {
+		a.events.warning(node, reasonDuplicate, fmt.Sprintf(
+			"another machine than the one at %s has come as this node, with its password, and was refused: is its disk a copy?", address))
+	}
+	refusal := *errDuplicate
+	refusal.message = fmt.Sprintf("another machine, at %s, is connected as node %s", address, node)
+	return &refusal
+}
+
 // admitOwnNode admits this machine's own node before kube-apiserver answers: the
 // control plane may depend on what runs on it. Its Secret follows.
 func (s *Server) admitOwnNode(claim nodeClaim) error {
-	if claim.node != strings.ToLower(s.config.NodeName) {
+	if !s.isOwnNode(claim.node) {
 		return errStarting
 	}
 	data, err := os.ReadFile(s.config.NodePasswordFile)
@@ -94,6 +112,6 @@ func (s *Server) admitOwnNode(claim nodeClaim) error {
 	if want == "" || subtle.ConstantTimeCompare([]byte(want), []byte(claim.password)) != 1 {
 		return errNodePassword.because(errors.New("it isn't the one in " + s.config.NodePasswordFile))
 	}
-	s.deferred.add(claim)
+	s.deferred.add(deferredNode{nodeClaim: claim})
 	return nil
 }

@@ -90,12 +90,23 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, route route) {
 		return
 	}
 	status := asStatus(err)
-	s.log.Warn("refused request", "remote", r.RemoteAddr, "method", r.Method, "path", r.URL.Path,
-		"node", r.Header.Get(api.HeaderNodeName), "caller", who.String(), "code", status.code, "error", err)
+	s.log.Warn("refused request", "remote", r.RemoteAddr, "method", clip(r.Method), "path", r.URL.Path,
+		"node", clip(r.Header.Get(api.HeaderNodeName)), "caller", who.String(), "code", status.code, "error", err)
 	if len(route.methods) > 0 && status.code == http.StatusMethodNotAllowed {
 		w.Header().Set("Allow", strings.Join(route.methods, ", "))
 	}
 	writeStatus(w, status)
+}
+
+// longestLogged is more than any name of a node.
+const longestLogged = 256
+
+// clip shortens what a stranger sent: headers may have a megabyte.
+func clip(text string) string {
+	if len(text) <= longestLogged {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longestLogged], "") + "…"
 }
 
 func (s *Server) admit(r *http.Request, route route) (*caller, error) {

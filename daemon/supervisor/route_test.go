@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,19 +29,23 @@ func TestEndpoints(t *testing.T) {
 
 	proxy, err := s.bundle.SignKubeProxy(s.csr)
 	callers := map[string]credential{
-		"nobody":         nobody,
-		"wrong password": {user: "node", password: serverSecret},
-		"agent":          agentUser,
-		"bootstrap":      {bearer: agentBootstrap},
-		"foreign token":  {bearer: foreignBootstrap},
-		"expired token":  {bearer: "gone00.0123456789abcdef"},
-		"unread token":   {bearer: unreadable},
-		"server":         {user: "server", password: serverSecret},
-		"node":           s.nodeCert(t, "agent-1"),
-		"kube-proxy":     s.credential(t, proxy, err),
-		"admin":          s.fileCert(t, "client-admin"),
-		"other CA":       s.fileCert(t, "client-auth-proxy"),
-		"serving cert":   s.fileCert(t, "serving-kube-apiserver"),
+		"nobody":          nobody,
+		"wrong password":  {user: "node", password: serverSecret},
+		"agent":           agentUser,
+		"bootstrap":       {bearer: agentBootstrap},
+		"foreign token":   {bearer: foreignBootstrap},
+		"expired token":   {bearer: "gone00.0123456789abcdef"},
+		"unread token":    {bearer: unreadable},
+		"server":          {user: "server", password: serverSecret},
+		"node":            s.nodeCert(t, "agent-1"),
+		"other node":      s.nodeCert(t, "agent-2"),
+		"expired node":    s.expiredCert(t, "agent-1"),
+		"self-made node":  selfMade(t, "system:node:agent-1", "system:nodes"),
+		"self-made admin": selfMade(t, "system:admin", "system:masters"),
+		"kube-proxy":      s.credential(t, proxy, err),
+		"admin":           s.fileCert(t, "client-admin"),
+		"other CA":        s.fileCert(t, "client-auth-proxy"),
+		"serving cert":    s.fileCert(t, "serving-kube-apiserver"),
 	}
 	all := func(code int) map[string]int {
 		codes := map[string]int{}
@@ -52,18 +58,24 @@ func TestEndpoints(t *testing.T) {
 		"nobody": 401, "wrong password": 401, "agent": 200, "server": 403, "node": 200,
 		"bootstrap": 200, "foreign token": 403, "expired token": 401, "unread token": 503,
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
+		"other node": 200, "expired node": 401, "self-made node": 401, "self-made admin": 401,
 	}
+	// The header names agent-1.
+	onlyItself := maps.Clone(onlyAgents)
+	onlyItself["other node"] = 400
 	onlyNodes := map[string]int{
 		"nobody": 401, "wrong password": 401, "agent": 403, "server": 403, "node": 400, // no websocket
 		"bootstrap": 403, "foreign token": 403, "expired token": 401, "unread token": 503,
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
+		"other node": 400, "expired node": 401, "self-made node": 401, "self-made admin": 401,
 	}
 	onlyServers := map[string]int{
 		"nobody": 401, "wrong password": 401, "agent": 403, "server": 400, "node": 403, // no JSON
 		"bootstrap": 403, "foreign token": 403, "expired token": 401, "unread token": 503,
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
+		"other node": 403, "expired node": 401, "self-made node": 401, "self-made admin": 401,
 	}
-	for _, tc := range []struct {
+	table := []struct {
 		method, path string
 		codes        map[string]int
 	}{
@@ -78,8 +90,8 @@ func TestEndpoints(t *testing.T) {
 		{"GET", api.PathAPIServers, onlyAgents},
 		{"GET", api.PathClientCA, onlyAgents},
 		{"GET", api.PathServerCA, onlyAgents},
-		{"POST", api.PathServingKubelet, onlyAgents},
-		{"POST", api.PathClientKubelet, onlyAgents},
+		{"POST", api.PathServingKubelet, onlyItself},
+		{"POST", api.PathClientKubelet, onlyItself},
 		{"POST", api.PathClientKubeProxy, onlyAgents},
 		{"POST", api.PathClientControllers, onlyAgents},
 		{"GET", api.PathConnect, onlyNodes},
@@ -91,7 +103,19 @@ func TestEndpoints(t *testing.T) {
 		{"GET", "/v1-k3s//config", all(418)},
 		{"GET", "/v1-k3s/config/", all(418)},
 		{"GET", "/v1-k3s/%63onfig/x", all(418)},
-	} {
+		{"GET", "/v1-k3s/%63onfig", onlyAgents}, // the same path, written otherwise
+	}
+	for path := range s.routes {
+		if !slices.ContainsFunc(table, func(row struct {
+			method, path string
+			codes        map[string]int
+		}) bool {
+			return row.path == path
+		}) {
+			t.Errorf("nothing says who may use %s", path)
+		}
+	}
+	for _, tc := range table {
 		for name, who := range callers {
 			t.Run(tc.method+" "+tc.path+" "+name, func(t *testing.T) {
 				resp := s.do(t, who, tc.method, tc.path, map[string]string{

@@ -58,6 +58,14 @@ type Config struct {
 	Log        *slog.Logger
 }
 
+// ownNode is the name of the node on this machine, or empty where it has none.
+func (c Config) ownNode() string {
+	if c.Cluster.DisableAgent {
+		return ""
+	}
+	return c.NodeName
+}
+
 // egressSocket is in a directory that is root's only.
 func (c Config) egressSocket() string { return filepath.Join(c.DataDir, "egress.sock") }
 
@@ -75,6 +83,8 @@ type Server struct {
 	tokens    atomic.Pointer[token.Tokens]
 	// administering is held while authorities or tokens are replaced.
 	administering sync.Mutex
+	// Instead of the constants, in tests.
+	headerTimeout, bodyTimeout time.Duration
 }
 
 // apiserver is what is known once kube-apiserver answers.
@@ -83,6 +93,7 @@ type apiserver struct {
 	client    kubernetes.Interface
 	bootstrap authenticator.Token
 	passwords *nodepassword.Store
+	events    *nodeEvents
 }
 
 // New returns a Server and writes what kube-apiserver must read to use it.
@@ -91,18 +102,25 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	mode, err := tunnel.ParseMode(config.Cluster.EgressSelectorMode)
+	if err != nil {
+		return nil, fmt.Errorf("egress-selector-mode: %w", err)
+	}
 	s := &Server{
 		config:   config,
 		log:      config.Log,
 		agents:   agents,
-		tunnel:   tunnel.NewServer(config.NodeName, config.Log),
+		tunnel:   tunnel.NewServer(tunnel.ServerOptions{Mode: mode, OwnNode: config.ownNode(), Log: config.Log}),
 		inFlight: newInFlight(),
 		ready:    make(chan struct{}),
 		deferred: newDeferredNodes(),
+
+		headerTimeout: readHeaderTimeout,
+		bodyTimeout:   readBodyTimeout,
 	}
 	s.tokens.Store(config.Tokens)
 	s.routes = s.routeTable()
-	egress := tunnel.EgressConfig{Socket: config.egressSocket()}
+	egress := tunnel.EgressConfig{Mode: mode, Socket: config.egressSocket()}
 	if err := egress.Write(filepath.Join(config.DataDir, "etc", "egress-selector-config.yaml")); err != nil {
 		return nil, err
 	}
@@ -113,7 +131,10 @@ func New(config Config) (*Server, error) {
 // supervisor's go to handler from now on. bootstrap knows the cluster's bootstrap
 // tokens. It is called once.
 func (s *Server) SetAPIServer(handler http.Handler, client kubernetes.Interface, bootstrap authenticator.Token) {
-	s.apiserver.Store(&apiserver{handler: handler, client: client, bootstrap: bootstrap, passwords: nodepassword.NewStore(client)})
+	s.apiserver.Store(&apiserver{
+		handler: handler, client: client, bootstrap: bootstrap,
+		passwords: nodepassword.NewStore(client), events: newNodeEvents(client, s.config.NodeName),
+	})
 	close(s.ready)
 }
 
@@ -129,18 +150,21 @@ func (s *Server) ListenAndServe(ctx context.Context, address string) error {
 // Limits of the HTTP server, kube-apiserver's own: its clients are served here.
 const (
 	readHeaderTimeout = 32 * time.Second
-	idleTimeout       = 90 * time.Second
-	maxHeaderBytes    = 1 << 20
-	http2Streams      = 100
-	http2Buffer       = 256 << 10
-	shutdownTimeout   = 5 * time.Second
+	// readBodyTimeout is for bodies that are read here: a caller that sends one byte
+	// a minute would hold one of few places for as long as it likes.
+	readBodyTimeout = 30 * time.Second
+	idleTimeout     = 90 * time.Second
+	maxHeaderBytes  = 1 << 20
+	http2Streams    = 100
+	http2Buffer     = 256 << 10
+	shutdownTimeout = 5 * time.Second
 )
 
 // Serve is ListenAndServe on a listener, which it closes.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
+		ReadHeaderTimeout: s.headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
@@ -180,6 +204,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	stop()
 	<-shutdown
 	<-done
+	if a := s.apiserver.Load(); a != nil {
+		a.events.close()
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -69,8 +69,16 @@ func (b *buffer) String() string {
 
 func newTestServer(t *testing.T) *testServer {
 	t.Helper()
+	return newTestServerOf(t, configschema.Cluster{})
+}
+
+// newTestServerOf serves a cluster with a configuration, completed with defaults.
+func newTestServerOf(t *testing.T, configured configschema.Cluster, change ...func(*Server)) *testServer {
+	t.Helper()
 	dir := t.TempDir()
-	bundle, err := pki.Ensure(dir, pki.Options{NodeName: "server-1"})
+	bundle, err := pki.Ensure(dir, pki.Options{
+		NodeName: "server-1", NodeIPs: []net.IP{net.IPv4(192, 0, 2, 1)}, TLSSANs: configured.TLSSAN, ServiceIP: net.IPv4(10, 43, 0, 1),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +90,7 @@ func newTestServer(t *testing.T) *testServer {
 	if err := os.WriteFile(passwordFile, []byte(ownPassword+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := new(configschema.Cluster).WithDefaults()
+	cluster, err := configured.WithDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +101,9 @@ func newTestServer(t *testing.T) *testServer {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range change {
+		c(s.Server)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

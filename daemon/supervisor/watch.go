@@ -5,6 +5,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
@@ -23,32 +24,41 @@ const deferredInterval = 5 * time.Second
 // deferredNodes were admitted before their password could be stored.
 type deferredNodes struct {
 	mu     sync.Mutex
-	claims map[string]nodeClaim
+	claims map[string]deferredNode
 	added  chan struct{}
 }
 
+// deferredNode is one of them.
+type deferredNode struct {
+	nodeClaim
+	// failed: it has been told that the password couldn't be stored.
+	failed bool
+}
+
 func newDeferredNodes() *deferredNodes {
-	return &deferredNodes{claims: map[string]nodeClaim{}, added: make(chan struct{}, 1)}
+	return &deferredNodes{claims: map[string]deferredNode{}, added: make(chan struct{}, 1)}
 }
 
 // add keeps the first claim of a name: who comes later and differs is found out
 // by the comparison with its Secret.
-func (d *deferredNodes) add(claim nodeClaim) {
+func (d *deferredNodes) add(claim deferredNode) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, ok := d.claims[claim.node]; !ok {
-		d.claims[claim.node] = claim
+	if first, ok := d.claims[claim.node]; ok {
+		first.failed = first.failed || claim.failed
+		claim = first
 	}
+	d.claims[claim.node] = claim
 	select {
 	case d.added <- struct{}{}:
 	default:
 	}
 }
 
-func (d *deferredNodes) list() []nodeClaim {
+func (d *deferredNodes) list() []deferredNode {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	claims := make([]nodeClaim, 0, len(d.claims))
+	claims := make([]deferredNode, 0, len(d.claims))
 	for _, claim := range d.claims {
 		claims = append(claims, claim)
 	}
@@ -99,8 +109,11 @@ func (s *Server) watchNodes(ctx context.Context) {
 	factory.Start(ctx.Done())
 	var tending sync.WaitGroup
 	defer tending.Wait()
+	if s.tunnel.WatchesPods() {
+		tending.Go(func() { s.watchPods(ctx, a.client) })
+	}
 	tending.Go(func() { s.tendPasswords(ctx, a.passwords) })
-	s.storeDeferred(ctx, a.passwords)
+	s.storeDeferred(ctx, a)
 }
 
 // sweepInterval is K3s'.
@@ -145,25 +158,17 @@ func strip(obj any) (any, error) {
 		return obj, nil
 	}
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion},
+		ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels},
+		Spec:       corev1.NodeSpec{PodCIDRs: node.Spec.PodCIDRs},
 		Status:     corev1.NodeStatus{Addresses: node.Status.Addresses, DaemonEndpoints: node.Status.DaemonEndpoints},
 	}, nil
 }
 
 // storeDeferred stores the passwords of nodes admitted without, until ctx ends.
-func (s *Server) storeDeferred(ctx context.Context, passwords *nodepassword.Store) {
+func (s *Server) storeDeferred(ctx context.Context, a *apiserver) {
 	for {
 		for _, claim := range s.deferred.list() {
-			err := passwords.Ensure(ctx, claim.node, claim.password)
-			switch {
-			case err == nil:
-				s.log.Info("node password is stored", "node", claim.node)
-				s.deferred.remove(claim.node)
-			case errors.Is(err, nodepassword.ErrMismatch):
-				s.log.Error("a node was admitted with a password that isn't the one its name was registered with; "+
-					"if this machine was reinstalled, delete the Node and restart it", "node", claim.node, "error", err)
-				s.deferred.remove(claim.node)
-			}
+			s.storeDeferredNode(ctx, a, claim)
 		}
 		var retry <-chan time.Time
 		if len(s.deferred.list()) > 0 {
@@ -176,4 +181,32 @@ func (s *Server) storeDeferred(ctx context.Context, passwords *nodepassword.Stor
 		case <-retry:
 		}
 	}
+}
+
+// storeDeferredNode tells of each failure once: it is tried every five seconds.
+func (s *Server) storeDeferredNode(ctx context.Context, a *apiserver, claim deferredNode) {
+	err := a.passwords.Ensure(ctx, claim.node, claim.password)
+	switch {
+	case err == nil:
+		s.log.Info("node password is stored", "node", claim.node)
+		if claim.failed {
+			a.events.normal(claim.node, reasonPasswordComplete, "the password, which couldn't be stored when the node was admitted, is stored")
+		}
+		s.deferred.remove(claim.node)
+	case errors.Is(err, nodepassword.ErrMismatch):
+		s.log.Error("a node was admitted with a password that isn't the one its name was registered with; "+
+			"if this machine was reinstalled, delete the Node and restart it", "node", claim.node, "error", err)
+		a.events.warning(claim.node, reasonPasswordFailed, "the node was admitted with a password that isn't the one its name was "+
+			"registered with; if the machine was reinstalled, delete the Node and restart it")
+		s.deferred.remove(claim.node)
+	case !claim.failed && ctx.Err() == nil:
+		s.log.Warn("node password couldn't be stored; trying again", "node", claim.node, "error", err)
+		a.events.warning(claim.node, reasonPasswordFailed, notStored(err))
+		claim.failed = true
+		s.deferred.add(claim)
+	}
+}
+
+func notStored(err error) string {
+	return fmt.Sprintf("the node is admitted, and its password is checked and stored later, every %s until then: %v", deferredInterval, err)
 }

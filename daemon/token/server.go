@@ -54,7 +54,7 @@ func Ensure(dir string, opts Options) (*Tokens, error) {
 	}
 	server, err := serverPassword(dir, opts.Token, passwd)
 	if err != nil {
-		return nil, fmt.Errorf("server token: %w", err)
+		return nil, err
 	}
 	if err := checkRetired(dir, server, passwd.Password(UserServer)); err != nil {
 		return nil, err
@@ -94,9 +94,38 @@ func (t *Tokens) writeFiles(dir string) error {
 	return writeToken(agentFile, t.Agent)
 }
 
+// ServerPassword returns the secret part of the server token, chosen by the user or not, and keeps a random one: it is the
+// first of the server's secrets to be there, since it finds the others in the datastore. before is that of the last start,
+// if it was another. The server directory dir must exist. A token that was replaced is refused (RetiredError).
+func ServerPassword(dir, chosen string) (server, before string, err error) {
+	file := filepath.Join(dir, "cred", "passwd")
+	passwd, err := ReadPasswd(file)
+	if err != nil {
+		return "", "", err
+	}
+	if server, err = serverPassword(dir, chosen, passwd); err != nil {
+		return "", "", err
+	}
+	if before = passwd.Password(UserServer); before == server {
+		return server, "", nil
+	}
+	if chosen != "" {
+		return server, before, checkRetired(dir, server, before)
+	}
+	passwd.Set(UserServer, server, RoleServer)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return "", "", fmt.Errorf("keep server token: %w", err)
+	}
+	return server, "", passwd.Write(file)
+}
+
 func serverPassword(dir, chosen string, passwd *Passwd) (string, error) {
 	if chosen != "" {
-		return password(chosen)
+		chosen, err := password(chosen)
+		if err != nil {
+			return "", fmt.Errorf("server token: %w", err)
+		}
+		return chosen, nil
 	}
 	if kept := passwd.Password(UserServer); kept != "" {
 		return kept, nil

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,8 +38,10 @@ type ClientOptions struct {
 	// CertFile and KeyFile are the kubelet's client certificate, CAFile the
 	// server's authority. They are read for every attempt, since they are renewed.
 	CertFile, KeyFile, CAFile string
-	// NodeIPs are this node's addresses: the server may dial its kubelet on them.
-	NodeIPs []net.IP
+	// BootID tells this machine from a copy of it; empty for none.
+	BootID string
+	// Rules say what this node dials for the server.
+	Rules *Rules
 	// DialContext reaches the server; a plain dialer when nil.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Patience says how long the server may be silent before the tunnel counts as
@@ -53,8 +54,8 @@ type ClientOptions struct {
 	RetryInterval time.Duration
 }
 
-// Run keeps one tunnel to one server until ctx ends, then returns nil. An agent
-// with several servers runs it once for each. What goes wrong is logged when the
+// Run keeps one tunnel to one server until ctx ends, then returns nil, or until the
+// server says that another machine is this node (ErrDuplicate). An agent with several servers runs it once for each. What goes wrong is logged when the
 // tunnel goes down, not at each attempt to bring it up again.
 func Run(ctx context.Context, opts ClientOptions) error {
 	endpoint, err := connectURL(opts.ServerURL)
@@ -80,6 +81,9 @@ func Run(ctx context.Context, opts ClientOptions) error {
 			return nil
 		}
 		c.setDown(err)
+		if errors.Is(err, ErrDuplicate) {
+			return err
+		}
 		pause := opts.RetryInterval + time.Duration(rand.Float64()*float64(opts.RetryInterval)/5) //nolint:gosec // jitter
 		select {
 		case <-ctx.Done():
@@ -150,7 +154,11 @@ func (c *client) connect(ctx context.Context) error {
 			return watched, nil
 		},
 	}
-	ws, resp, err := dialer.DialContext(ctx, c.endpoint, nil)
+	header := http.Header{}
+	if c.BootID != "" {
+		header.Set(api.HeaderBootID, c.BootID)
+	}
+	ws, resp, err := dialer.DialContext(ctx, c.endpoint, header)
 	if err != nil {
 		return handshakeError(err, resp)
 	}
@@ -205,6 +213,9 @@ func handshakeError(err error, resp *http.Response) error {
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	if resp.StatusCode == http.StatusConflict {
+		return fmt.Errorf("%w: %s", ErrDuplicate, strings.TrimSpace(string(body)))
+	}
 	if text := strings.TrimSpace(string(body)); text != "" {
 		return fmt.Errorf("server answered %s: %s", resp.Status, text)
 	}
@@ -229,22 +240,13 @@ func (c *client) tlsConfig() (*tls.Config, error) {
 	}, nil
 }
 
-// dialLocal dials this node's kubelet for the server.
+// dialLocal dials for the server what the rules allow.
 func (c *client) dialLocal(ctx context.Context, network, address string) (net.Conn, error) {
-	if network != "tcp" || !c.allowed(address) {
-		c.Log.Warn("server asked for an address that isn't this node's kubelet", "server", c.ServerURL, "address", address)
+	if network != "tcp" || !c.Rules.Allows(address) {
+		c.Log.Warn("server asked for an address that this node doesn't dial for it",
+			"server", c.ServerURL, "address", address, "egress-selector-mode", c.Rules.mode)
 		return nil, fmt.Errorf("%s: %w", address, ErrNotAllowed)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
 	return d.DialContext(ctx, network, address)
-}
-
-func (c *client) allowed(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || (port != "10250" && port != "10010") {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && (ip.Equal(net.IPv4(127, 0, 0, 1)) || ip.Equal(net.IPv6loopback) ||
-		slices.ContainsFunc(c.NodeIPs, ip.Equal))
 }

@@ -11,8 +11,10 @@ import (
 )
 
 // EgressConfig tells kube-apiserver to send what goes to nodes and pods through
-// the supervisor's CONNECT.
+// the supervisor's CONNECT, if anything goes through tunnels.
 type EgressConfig struct {
+	// Mode is ModeDisabled where kube-apiserver dials everything itself.
+	Mode Mode
 	// Socket is where the supervisor answers CONNECT. Over TLS, kube-apiserver
 	// would go on using the certificate it has read at its start, and would be cut
 	// off from the nodes when that expires.
@@ -22,15 +24,16 @@ type EgressConfig struct {
 // Write writes kube-apiserver's egress selector configuration to file.
 func (e EgressConfig) Write(file string) error {
 	type fields map[string]any
+	connection := fields{"proxyProtocol": "Direct"}
+	if e.Mode != ModeDisabled {
+		connection = fields{"proxyProtocol": "HTTPConnect", "transport": fields{"uds": fields{"udsName": e.Socket}}}
+	}
 	data, err := yaml.Marshal(fields{
 		"apiVersion": "apiserver.k8s.io/v1beta1",
 		"kind":       "EgressSelectorConfiguration",
 		"egressSelections": []fields{{
-			"name": "cluster",
-			"connection": fields{
-				"proxyProtocol": "HTTPConnect",
-				"transport":     fields{"uds": fields{"udsName": e.Socket}},
-			},
+			"name":       "cluster",
+			"connection": connection,
 		}},
 	})
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rancher/remotedialer"
+
+	"github.com/skerry-os/skerry/daemon/supervisor/api"
 )
 
 // dialTimeout bounds connections that don't go through a tunnel.
@@ -24,12 +26,20 @@ type Server struct {
 	dialer   net.Dialer
 }
 
-// NewServer returns a server on the machine of node ownNode, whose kubelet it
-// dials directly.
-func NewServer(ownNode string, log *slog.Logger) *Server {
+// ServerOptions say where a server runs, and what it reaches through tunnels.
+type ServerOptions struct {
+	Mode Mode
+	// OwnNode is the node on the same machine, whose kubelet and pods are dialed
+	// directly. Empty where there is none.
+	OwnNode string
+	Log     *slog.Logger
+}
+
+// NewServer returns a server without tunnels.
+func NewServer(opts ServerOptions) *Server {
 	s := &Server{
-		log:      log,
-		nodes:    newNodes(ownNode),
+		log:      opts.Log,
+		nodes:    newNodes(opts.Mode, opts.OwnNode),
 		sessions: newSessions(),
 		dialer:   net.Dialer{Timeout: dialTimeout},
 	}
@@ -47,15 +57,16 @@ type nodeKey struct{}
 func (s *Server) Connect(w http.ResponseWriter, r *http.Request, node string) {
 	s.sessions.closeStale(node)
 	r = r.WithContext(context.WithValue(r.Context(), nodeKey{}, node))
-	recorder := &hijackRecorder{ResponseWriter: w, sessions: s.sessions, node: node}
+	recorder := &hijackRecorder{ResponseWriter: w, sessions: s.sessions, node: node, bootID: r.Header.Get(api.HeaderBootID)}
 	recorder.log = s.log.With("node", node, "remote", r.RemoteAddr)
 	s.remote.ServeHTTP(recorder, r)
 	recorder.done()
 }
 
-// Dial connects to address for kube-apiserver: to a kubelet through the tunnel
-// of its node, to everything else directly (K3s' egress selector mode "agent").
-// Its error is a NoSessionError when a kubelet's tunnel is missing.
+// Dial connects to address for kube-apiserver: to a kubelet, and to a pod where the
+// mode says so, through the tunnel of its node, to everything else directly.
+// Its error is a NoSessionError when a kubelet's tunnel is missing. A pod may be in
+// reach without: it is dialed directly then.
 func (s *Server) Dial(ctx context.Context, address string) (net.Conn, error) {
 	to := s.nodes.route(address)
 	if to.tunnel == "" {
@@ -65,6 +76,9 @@ func (s *Server) Dial(ctx context.Context, address string) (net.Conn, error) {
 	// through it would hang for as long.
 	s.sessions.closeStale(to.tunnel)
 	if !s.remote.HasSession(to.tunnel) {
+		if to.pod {
+			return s.dialer.DialContext(ctx, "tcp", to.address)
+		}
 		return nil, NoSessionError{Node: to.tunnel}
 	}
 	return s.remote.Dialer(to.tunnel)(ctx, "tcp", to.address)
@@ -72,6 +86,10 @@ func (s *Server) Dial(ctx context.Context, address string) (net.Conn, error) {
 
 // Connected reports whether node has a tunnel to this server.
 func (s *Server) Connected(node string) bool { return s.remote.HasSession(node) }
+
+// Elsewhere returns the address of another machine that is connected as node, as
+// far as the boot id of the one that asks can tell, or "".
+func (s *Server) Elsewhere(node, bootID string) string { return s.sessions.elsewhere(node, bootID) }
 
 // Close ends all tunnels. An HTTP server that shuts down doesn't: the tunnels
 // have left its hands.

@@ -29,8 +29,13 @@ func newSessions() *sessions {
 	return &sessions{conns: map[string]map[*watchedConn]struct{}{}, now: time.Now}
 }
 
-func (s *sessions) add(node string, conn net.Conn) *watchedConn {
+// liveWithin is how long a tunnel that pings each second may be silent and still
+// count as alive. It is shorter than any machine takes to boot.
+const liveWithin = 3 * pingInterval
+
+func (s *sessions) add(node, bootID string, conn net.Conn) *watchedConn {
 	w := watch(conn, s.now)
+	w.bootID = bootID
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns[node] == nil {
@@ -60,6 +65,27 @@ func (s *sessions) closeStale(node string) {
 	}
 }
 
+// elsewhere returns the address of a machine that has a tunnel of node, alive, and
+// was booted under another id; "" if there is none. Agents without an id are K3s',
+// and can't be told apart.
+func (s *sessions) elsewhere(node, bootID string) string {
+	if bootID == "" {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.conns[node] {
+		if conn.bootID != "" && conn.bootID != bootID && conn.silence() <= liveWithin {
+			host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+			if err != nil {
+				host = conn.RemoteAddr().String()
+			}
+			return host
+		}
+	}
+	return ""
+}
+
 func (s *sessions) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,6 +101,7 @@ type watchedConn struct {
 	net.Conn
 	now      func() time.Time
 	opened   time.Time
+	bootID   string
 	lastRead atomic.Int64 // nanoseconds after opened: a clock that is set moves nothing
 }
 
@@ -100,6 +127,7 @@ type hijackRecorder struct {
 	http.ResponseWriter
 	sessions *sessions
 	node     string
+	bootID   string
 	log      *slog.Logger
 	conn     *watchedConn // nil until the request was upgraded
 	opened   time.Time
@@ -116,7 +144,7 @@ func (h *hijackRecorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		conn.Close() //nolint:errcheck // the error below says more
 		return nil, nil, errEarlyData
 	}
-	h.conn, h.opened = h.sessions.add(h.node, conn), time.Now()
+	h.conn, h.opened = h.sessions.add(h.node, h.bootID, conn), time.Now()
 	h.log.Info("tunnel opened")
 	// The server's reader reads from the connection itself; websockets would go
 	// on using it, past the watch.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tunnel lets kube-apiserver reach kubelets that only have outbound
+// Package tunnel lets kube-apiserver reach nodes that only have outbound
 // connections. Every agent keeps a websocket to every server (remotedialer's
-// protocol, as K3s speaks it), and servers dial kubelets through it.
+// protocol, as K3s speaks it), and servers dial kubelets through it, and pods where
+// the mode says so.
 //
 // The package trusts its callers to have authenticated who is at the other end.
-// An agent never dials anything for a server but its own kubelet.
+// A node dials nothing for a server that its Rules don't allow.
 package tunnel
 
 import (

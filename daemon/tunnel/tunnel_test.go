@@ -33,9 +33,11 @@ import (
 // server is a tunnel server behind TLS that takes everybody for agent-1.
 type server struct {
 	*Server
-	http  *httptest.Server
-	deny  atomic.Bool
-	files ClientOptions
+	http *httptest.Server
+	deny atomic.Bool
+	// duplicate says to everybody that another machine is connected.
+	duplicate atomic.Bool
+	files     ClientOptions
 }
 
 func newTestServer(t *testing.T) *server {
@@ -47,10 +49,20 @@ func newTestServer(t *testing.T) *server {
 // kubelets of a cluster have too.
 func newTestServerNamed(t *testing.T, name string) *server {
 	t.Helper()
-	s := &server{Server: NewServer("server-1", slog.New(slog.DiscardHandler))}
+	return newTestServerWith(t, ServerOptions{OwnNode: "server-1", Mode: ModeAgent}, name)
+}
+
+func newTestServerWith(t *testing.T, opts ServerOptions, name string) *server {
+	t.Helper()
+	opts.Log = slog.New(slog.DiscardHandler)
+	s := &server{Server: NewServer(opts)}
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != api.PathConnect || s.deny.Load() {
 			http.Error(w, "not you", http.StatusForbidden)
+			return
+		}
+		if s.duplicate.Load() {
+			http.Error(w, "it is at 192.0.2.7", http.StatusConflict)
 			return
 		}
 		s.Connect(w, r, "agent-1")
@@ -90,6 +102,7 @@ func newTestServerNamed(t *testing.T, name string) *server {
 		CAFile:        write("ca.crt", "CERTIFICATE", certDER),
 		CertFile:      write("client.crt", "CERTIFICATE", certDER),
 		KeyFile:       write("client.key", "EC PRIVATE KEY", keyDER),
+		Rules:         NewRules(ModeAgent, nil, nil),
 		RetryInterval: 20 * time.Millisecond,
 	}
 	return s
@@ -206,31 +219,9 @@ func TestAgentDialsNothingElse(t *testing.T) {
 	if n, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d bytes from an address that isn't the kubelet's", n)
 	}
-	waitFor(t, "the agent's line", func() bool { return log.count("isn't this node's kubelet") == 1 })
+	waitFor(t, "the agent's line", func() bool { return log.count("that this node doesn't dial for it") == 1 })
 	if !s.Connected("agent-1") || log.count("tunnel is down") != 0 {
 		t.Error("the tunnel broke")
-	}
-}
-
-func TestAllowed(t *testing.T) {
-	c := &client{ClientOptions: ClientOptions{NodeIPs: []net.IP{net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")}}}
-	for address, want := range map[string]bool{
-		"127.0.0.1:10250":     true,
-		"[::1]:10250":         true,
-		"127.0.0.1:10010":     true,
-		"192.0.2.7:10250":     true,
-		"[2001:db8::7]:10250": true,
-		"127.0.0.1:22":        false,
-		"127.0.0.1:010250":    false,
-		"192.0.2.8:10250":     false,
-		"localhost:10250":     false,
-		"169.254.169.254:80":  false,
-		"127.0.0.1":           false,
-		"":                    false,
-	} {
-		if got := c.allowed(address); got != want {
-			t.Errorf("allowed(%q) = %v", address, got)
-		}
 	}
 }
 
@@ -390,23 +381,69 @@ func TestRunRefusesBadURL(t *testing.T) {
 
 // kube-apiserver must be able to read what is written for it.
 func TestEgressConfig(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "egress.yaml")
-	want := EgressConfig{Socket: "/var/lib/rancher/k3s/server/egress.sock"}
-	if err := want.Write(file); err != nil {
-		t.Fatal(err)
+	for _, mode := range []Mode{ModeAgent, ModePod, ModeCluster, ModeDisabled} {
+		file := filepath.Join(t.TempDir(), "egress.yaml")
+		want := EgressConfig{Mode: mode, Socket: "/var/lib/rancher/k3s/server/egress.sock"}
+		if err := want.Write(file); err != nil {
+			t.Fatal(err)
+		}
+		config, err := egressselector.ReadEgressSelectorConfiguration(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if errs := egressselector.ValidateEgressSelectorConfiguration(config); len(errs) > 0 {
+			t.Error(errs)
+		}
+		if n := len(config.EgressSelections); n != 1 || config.EgressSelections[0].Name != "cluster" {
+			t.Fatalf("%d selections: %+v", n, config.EgressSelections)
+		}
+		connection := config.EgressSelections[0].Connection
+		if mode == ModeDisabled {
+			if connection.ProxyProtocol != "Direct" || connection.Transport != nil {
+				t.Errorf("%s: %+v", mode, connection)
+			}
+			continue
+		}
+		if got := connection.Transport.UDS.UDSName; got != want.Socket || connection.ProxyProtocol != "HTTPConnect" {
+			t.Errorf("%s: read back %+v", mode, connection)
+		}
 	}
-	config, err := egressselector.ReadEgressSelectorConfiguration(file)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// A second machine that is the same node is told so, and gives up; what is left of
+// a machine that lost its power keeps nobody away.
+func TestDuplicate(t *testing.T) {
+	s := newTestServer(t)
+	var mu sync.Mutex
+	var offset time.Duration
+	s.sessions.now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return time.Now().Add(offset)
 	}
-	if errs := egressselector.ValidateEgressSelectorConfiguration(config); len(errs) > 0 {
-		t.Error(errs)
+	opts := s.files
+	opts.BootID = "boot-1"
+	s.run(t, opts)
+	waitFor(t, "the tunnel", func() bool { return s.Connected("agent-1") })
+	for bootID, want := range map[string]string{"boot-1": "", "": "", "boot-2": "127.0.0.1"} {
+		if got := s.Elsewhere("agent-1", bootID); got != want {
+			t.Errorf("for boot %q, agent-1 is at %q, want %q", bootID, got, want)
+		}
 	}
-	if n := len(config.EgressSelections); n != 1 {
-		t.Fatalf("%d selections", n)
+	if got := s.Elsewhere("agent-2", "boot-2"); got != "" {
+		t.Errorf("agent-2 is at %q", got)
 	}
-	got := EgressConfig{Socket: config.EgressSelections[0].Connection.Transport.UDS.UDSName}
-	if config.EgressSelections[0].Name != "cluster" || got != want {
-		t.Errorf("read back %+v", got)
+
+	s.duplicate.Store(true)
+	opts.BootID, opts.Log = "boot-2", slog.New(slog.DiscardHandler)
+	if err := Run(t.Context(), opts); !errors.Is(err, ErrDuplicate) || !strings.Contains(err.Error(), "it is at 192.0.2.7") {
+		t.Errorf("the second machine: %v", err)
+	}
+
+	mu.Lock()
+	offset = time.Hour // between a ping and the next the tunnel is an hour old
+	mu.Unlock()
+	if got := s.Elsewhere("agent-1", "boot-2"); got != "" {
+		t.Errorf("a silent machine is still at %q", got)
 	}
 }

@@ -115,21 +115,33 @@ func Get(ctx context.Context, m Manager, name string) (Status, error) {
 	return s, nil
 }
 
+// repeatAfter is how often the same thing is told again: a unit that ends time and again says the same things.
+const repeatAfter = time.Minute
+
 // WaitActive waits until the unit is active, through however many restarts. It
 // logs each new thing that the unit says about itself, so that a person at the
 // console sees why a node does not come up.
 func WaitActive(ctx context.Context, m Manager, name string, log *slog.Logger) error {
+	const ended = "unit ended and was started again; see: journalctl -u "
 	var last Status
+	told := map[string]time.Time{}
+	isNew := func(line string) bool {
+		if time.Since(told[line]) < repeatAfter {
+			return false
+		}
+		told[line] = time.Now()
+		return true
+	}
 	for {
 		s, err := Get(ctx, m, name)
 		if err != nil {
 			return err
 		}
-		if s.Text != "" && s.Text != last.Text {
+		if s.Text != "" && s.Text != last.Text && isNew(s.Text) {
 			log.Info(s.Text, "unit", name)
 		}
-		if s.Restarts > last.Restarts {
-			log.Warn("unit ended and was started again; see: journalctl -u "+name, "restarts", s.Restarts)
+		if s.Restarts > last.Restarts && isNew(ended) {
+			log.Warn(ended+name, "restarts", s.Restarts)
 		}
 		if s.Active == "active" {
 			return nil

@@ -5,12 +5,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 func baseKey(b *build, d *digest) {
-	d.text(b.keys["tools"], b.epoch)
+	d.text(b.keys["tools"], b.epoch, kernelConfig)
 	// The lock too: when it changes, a base that was made before it is not what it asks for.
 	for _, p := range []string{"mkosi", "packages", "packages.lock", "packages.stripped", "files.stripped"} {
 		d.tree(b.source("image/" + p))
@@ -71,6 +73,9 @@ func makeBase(ctx context.Context, b *build, dir string) error {
 	if err := stripPackages(root, b.source("image/packages.stripped"), installed); err != nil {
 		return err
 	}
+	if err := keepKernelConfig(root); err != nil {
+		return err
+	}
 	if err := stripFiles(root, b.source("image/files.stripped")); err != nil {
 		return err
 	}
@@ -86,6 +91,22 @@ func makeBase(ctx context.Context, b *build, dir string) error {
 		}
 	}
 	return nil
+}
+
+// kernelConfig is where a kernel's configuration is kept, beside its modules: `skerry check-config`
+// looks there.
+const kernelConfig = "usr/lib/modules/%s/config"
+
+// keepKernelConfig moves it there before /boot is emptied.
+func keepKernelConfig(root *os.Root) error {
+	found, err := fs.Glob(root.FS(), "boot/config-*")
+	if err != nil {
+		return err
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("the root has %d configurations of kernels in /boot, want 1", len(found))
+	}
+	return root.Rename(found[0], fmt.Sprintf(kernelConfig, strings.TrimPrefix(found[0], "boot/config-")))
 }
 
 // kernelVersion is the name of the one folder of kernel modules in the base root.

@@ -13,7 +13,7 @@ import (
 
 var bootstrapToken = Scenario{
 	Name:   "bootstrap-token",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "an agent joins with a token that skerry token create made; deleted, the token lets nobody in, and the agent stays",
 	Native: true,
 	OwnLab: true,

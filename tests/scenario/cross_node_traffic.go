@@ -18,9 +18,10 @@ const (
 )
 
 var crossNodeTraffic = Scenario{
-	Name:  "cross-node-traffic",
-	Suite: SuiteTest,
-	Shows: "pods reach pods and Services on the other node, both ways; logs and exec of the agent's pods go through the tunnel",
+	Name:   "cross-node-traffic",
+	Suite:  SuiteTest,
+	Shows:  "pods reach pods and Services on the other node, both ways; logs and exec of the agent's pods go through the tunnel",
+	Native: true,
 	Run: func(ctx context.Context, t *T) error {
 		server, cluster, err := t.Server(ctx)
 		if err != nil {

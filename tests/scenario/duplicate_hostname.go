@@ -8,9 +8,10 @@ import (
 )
 
 var duplicateHostname = Scenario{
-	Name:  "duplicate-hostname",
-	Suite: SuiteTest,
-	Shows: "a second machine with an agent's name is refused, says so on its console, and takes nothing over from the first",
+	Name:   "duplicate-hostname",
+	Suite:  SuiteTest,
+	Shows:  "a second machine with an agent's name is refused, says so on its console, and takes nothing over from the first",
+	Native: true,
 	Run: func(ctx context.Context, t *T) error {
 		agent, err := t.Agent(ctx)
 		if err != nil {

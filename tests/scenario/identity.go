@@ -76,6 +76,15 @@ func nodesOf(ctx context.Context, c *vm.Cluster) (string, error) {
 	return strings.Join(all, ", "), nil
 }
 
+// sameNodes checks that a cluster has the nodes it had.
+func sameNodes(ctx context.Context, c *vm.Cluster, before string) error {
+	now, err := nodesOf(ctx, c)
+	if err == nil && now != before {
+		err = fmt.Errorf("the nodes were %q and are %q", before, now)
+	}
+	return err
+}
+
 // same says what differs between two identities of a machine.
 func (id identity) same(now identity) error {
 	var errs []error

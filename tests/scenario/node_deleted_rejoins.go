@@ -14,7 +14,7 @@ import (
 
 var nodeDeletedRejoins = Scenario{
 	Name:   "node-deleted-rejoins",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "a node whose Node is deleted while it runs joins again by itself, with a Secret of its own",
 	Native: true,
 	OwnLab: true,

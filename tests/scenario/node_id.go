@@ -3,7 +3,6 @@
 package scenario
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"regexp"
@@ -14,7 +13,7 @@ import (
 
 var nodeID = Scenario{
 	Name:   "node-id",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "two machines with one host name join with with-node-id, and keep their names over a reboot",
 	Native: true,
 	OwnLab: true,
@@ -23,11 +22,10 @@ var nodeID = Scenario{
 		if err != nil {
 			return err
 		}
-		userData, err := t.agentConfig(ctx, "edge", map[string]string{"with-node-id": "yes"})
+		userData, err := t.agentConfig(ctx, "edge", map[string]string{"with-node-id": "true"})
 		if err != nil {
 			return err
 		}
-		userData = bytes.Replace(userData, []byte(`with-node-id: "yes"`), []byte("with-node-id: true"), 1) // it is no text
 		var machines []*vm.Machine
 		for _, name := range []string{"first", "second"} {
 			m, err := t.lab.Boot(ctx, vm.MachineConfig{Name: name, UserData: userData, Memory: agentMemory})

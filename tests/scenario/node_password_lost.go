@@ -11,7 +11,7 @@ import (
 
 var nodePasswordLost = Scenario{
 	Name:   "node-password-lost",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "an agent that has lost its node password is refused and says so; when its Node is deleted, it joins by itself",
 	Native: true,
 	OwnLab: true,

@@ -46,6 +46,7 @@ var All = slices.Concat([]Scenario{
 	crossNodeTraffic,
 	wrongToken,
 	duplicateHostname,
+	k3sCommands,
 	serverUnreachable,
 	verityTamper,
 	invalidConfig,
@@ -58,6 +59,9 @@ var All = slices.Concat([]Scenario{
 	k3osMigrated,
 	configChanged,
 	configApply,
+	kernelArgs,
+	firewall,
+	foregroundServer,
 	netStaticTwoNICs,
 	netBondVLAN,
 	netNoDHCP,
@@ -80,7 +84,14 @@ var All = slices.Concat([]Scenario{
 	tokenRotated,
 	agentReboots,
 	serverPowerCuts,
-})
+	agentlessServer,
+	agentBehindNAT,
+	diskCloned,
+	bootstrapRace,
+	lbFailover,
+	lbAllDownAndBack,
+	haAllOffAndOn,
+}, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.
 func Named(names ...string) ([]Scenario, error) {

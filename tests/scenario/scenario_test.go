@@ -27,8 +27,10 @@ func TestEveryScenarioIsPresentable(t *testing.T) {
 			t.Errorf("%s: does nothing", s.Name)
 		}
 		file := strings.ReplaceAll(s.Name, "-", "_") + ".go"
-		if strings.HasPrefix(s.Name, "source-") {
-			file = "source.go" // the same for each cloud
+		for _, kind := range []string{"source", "store", "ha"} { // the same for each cloud, each datastore
+			if strings.HasPrefix(s.Name, kind+"-") && !exists(file) {
+				file = kind + ".go"
+			}
 		}
 		if !exists(file) {
 			t.Errorf("%s: is not in a file %s", s.Name, file)

@@ -160,6 +160,7 @@ func portForward(ctx context.Context, w *workload, pod string) error {
 		// `timeout` ends it on the machine; cancelling here would hang up the connection that the request goes through.
 		_, err := w.server.Kubectl(ctx, "-n", w.namespace, "port-forward", "pod/"+pod, port+":8080")
 		forwarding <- err
+		close(forwarding)
 	}()
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -193,6 +194,11 @@ func portForward(ctx context.Context, w *workload, pod string) error {
 	})
 	if _, killErr := w.server.Run(ctx, "sudo pkill --full --exact 'kubectl .*port-forward.*'"); killErr != nil && err == nil {
 		err = fmt.Errorf("stop kubectl port-forward: %w", killErr)
+	}
+	// Were it still running, the end of ctx would hang up the connection that the next command goes through.
+	select {
+	case <-forwarding:
+	case <-ctx.Done():
 	}
 	return err
 }

@@ -11,7 +11,7 @@ import (
 
 var serverRestartKeepsPods = Scenario{
 	Name:   "server-restart-keeps-pods",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "no pod is restarted when the control plane is, on the server or on an agent, and exec works again as soon as it is there",
 	Native: true,
 	OwnLab: true,

@@ -12,9 +12,10 @@ import (
 )
 
 var serverUnreachable = Scenario{
-	Name:  "server-unreachable",
-	Suite: SuiteTest,
-	Shows: "an agent that cannot reach its server says so on its console, tries again at a calm pace, and joins when the way is free",
+	Name:   "server-unreachable",
+	Suite:  SuiteTest,
+	Shows:  "an agent that cannot reach its server says so on its console, tries again at a calm pace, and joins when the way is free",
+	Native: true,
 	Run: func(ctx context.Context, t *T) error {
 		const name = "agent-7"
 		server, cluster, err := t.Server(ctx)

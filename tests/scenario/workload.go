@@ -80,11 +80,16 @@ type workload struct {
 
 // newWorkload makes a namespace to work in and finds out what image to run.
 func newWorkload(ctx context.Context, t *T, namespace string) (*workload, error) {
+	return newWorkloadOn(ctx, t, namespace, serverName)
+}
+
+// newWorkloadOn is newWorkload with the image that a node has.
+func newWorkloadOn(ctx context.Context, t *T, namespace, node string) (*workload, error) {
 	server, cluster, err := t.Server(ctx)
 	if err != nil {
 		return nil, err
 	}
-	image, err := cluster.PackagedImage(ctx, serverName, "busybox")
+	image, err := cluster.PackagedImage(ctx, node, "busybox")
 	if err != nil {
 		return nil, err
 	}

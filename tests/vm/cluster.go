@@ -4,6 +4,7 @@ package vm
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -47,11 +48,60 @@ func (m *Machine) Cluster(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m.client(config)
+}
+
+// ClusterFrom returns the API of this server's cluster as a process on another machine sees it that asks at an address of
+// its own, such as an agent's load balancer. Each request has until timeout.
+func (m *Machine) ClusterFrom(ctx context.Context, on *Machine, address string, timeout time.Duration) (*Cluster, error) {
+	config, err := m.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout = timeout
+	config.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return on.DialFrom(ctx, "tcp", address) }
+	return m.client(config)
+}
+
+// Watcher is Cluster for watches, which no timeout ends.
+func (m *Machine) Watcher(ctx context.Context) (*Cluster, error) {
+	config, err := m.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout = 0
+	return m.client(config)
+}
+
+func (m *Machine) client(config *rest.Config) (*Cluster, error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client for %s: %w", m.cfg.Name, err)
 	}
 	return &Cluster{Clientset: clients, server: m}, nil
+}
+
+// DialTLS connects to the server's port with the certificate of its admin kubeconfig.
+func (c *Cluster) DialTLS(ctx context.Context) (*tls.Conn, error) {
+	config, err := c.server.restConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig.ServerName = "kubernetes" // a name of every server
+	conn, err := config.Dial(ctx, "tcp", "")
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(conn, tlsConfig)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
 }
 
 func (m *Machine) restConfig(ctx context.Context) (*rest.Config, error) {
@@ -74,6 +124,15 @@ func (m *Machine) restConfig(ctx context.Context) (*rest.Config, error) {
 
 // WaitServer waits until the machine is a server whose own node is Ready, and returns its API.
 func (m *Machine) WaitServer(ctx context.Context) (*Cluster, error) {
+	c, err := m.WaitAPI(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.WaitReady(ctx, m.cfg.Name)
+}
+
+// WaitAPI waits until the machine is a server whose API answers, and returns that.
+func (m *Machine) WaitAPI(ctx context.Context) (*Cluster, error) {
 	if err := m.WaitSSH(ctx); err != nil {
 		return nil, err
 	}
@@ -93,10 +152,7 @@ func (m *Machine) WaitServer(ctx context.Context) (*Cluster, error) {
 		_, err = c.Discovery().ServerVersion()
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return c, c.WaitReady(ctx, m.cfg.Name)
+	return c, err
 }
 
 // WaitReady waits until all nodes of these names are Ready.

@@ -175,7 +175,7 @@ func (m *Machine) PowerCut() {
 
 // Shutdown powers the machine off in order and waits until it is off.
 func (m *Machine) Shutdown(ctx context.Context) error {
-	if _, err := m.Run(ctx, "sudo systemctl poweroff --no-block"); err != nil {
+	if err := m.systemctl(ctx, "poweroff"); err != nil {
 		return fmt.Errorf("shut %s down: %w", m.cfg.Name, err)
 	}
 	return Wait(ctx, m.cfg.Name+" to switch itself off", OffTimeout, func(context.Context) error {
@@ -186,6 +186,17 @@ func (m *Machine) Shutdown(ctx context.Context) error {
 	})
 }
 
+// systemctl has the machine go down. One that is quick about it ends the login before the command has told its status:
+// whether it went down is for the caller to see.
+func (m *Machine) systemctl(ctx context.Context, verb string) error {
+	_, err := m.Run(ctx, "sudo systemctl "+verb+" --no-block")
+	var ended *ssh.ExitMissingError
+	if errors.As(err, &ended) {
+		return nil
+	}
+	return err
+}
+
 // Reboot restarts the machine in order and waits until it can be logged in to again.
 func (m *Machine) Reboot(ctx context.Context) error {
 	before := m.Boots()
@@ -193,7 +204,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reboot %s: %w", m.cfg.Name, err)
 	}
-	if _, err := m.Run(ctx, "sudo systemctl reboot --no-block"); err != nil {
+	if err := m.systemctl(ctx, "reboot"); err != nil {
 		return fmt.Errorf("reboot %s: %w", m.cfg.Name, err)
 	}
 	err = Wait(ctx, m.cfg.Name+" to go down for the reboot", OffTimeout, func(context.Context) error {

@@ -23,7 +23,7 @@ func (n native) reason() string         { return n.Reason() }
 func (m *Machine) startNative(console, messages io.Writer) (power, error) {
 	spec := cluster.Spec{
 		Name: m.cfg.Name, Image: m.lab.cfg.Image, RootStart: m.lab.root.Start, RootSize: m.lab.root.Size,
-		Dir: filepath.Join(m.dir, "disk"), Credentials: map[string]string{},
+		Dir: m.nativeDisk(), Credentials: map[string]string{},
 	}
 	for card := range m.cfg.NICs {
 		spec.MACs = append(spec.MACs, m.MAC(card).String())
@@ -48,6 +48,9 @@ func (m *Machine) startNative(console, messages io.Writer) (power, error) {
 	}
 	return native{process}, nil
 }
+
+// nativeDisk is what stands for the disk of a native machine.
+func (m *Machine) nativeDisk() string { return filepath.Join(m.dir, "disk") }
 
 func (m *Machine) credentialDir() string { return filepath.Join(m.dir, "credentials") }
 

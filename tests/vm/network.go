@@ -68,6 +68,10 @@ func (m *Machine) SetSlot(card, slot int) error {
 // SetCable pulls (false) or plugs in (true) the cable of the first card at its far end. The machine is not told.
 func (m *Machine) SetCable(plugged bool) { m.ports[0].SetCable(plugged) }
 
+// OnlyOutbound puts the machine's first card behind a firewall that lets through what the machine has begun, and the
+// harness: what NAT at its end would come to for others.
+func (m *Machine) OnlyOutbound() { m.ports[0].OnlyOutbound(ethernet.HostAddress()) }
+
 // SetLink pulls (false) or plugs in (true) the cable of a card, from 0, at the machine's end: the card sees that its link
 // is gone. It stays so over boots, and may be set before the first.
 func (m *Machine) SetLink(ctx context.Context, card int, up bool) error {

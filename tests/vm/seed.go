@@ -4,6 +4,7 @@ package vm
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"gopkg.in/yaml.v3"
@@ -24,6 +25,10 @@ type Overrides struct {
 	AuthorizedKey string // added to ssh_authorized_keys; "" adds none
 	// Cluster has keys of skerry.cluster to set: the token, the server to join.
 	Cluster map[string]string
+	// APIServerArgs replace kube-apiserver-arg, if there are any.
+	APIServerArgs []string
+	// Files are written as write_files does, readable by their owner only, by path.
+	Files map[string]string
 }
 
 // Override changes a cloud-config. Comments and the order of keys survive, so that what a machine gets is still
@@ -49,13 +54,26 @@ func Override(config []byte, o Overrides) ([]byte, error) {
 	}
 	if len(o.Cluster) > 0 {
 		cluster := child(child(root, "skerry", yaml.MappingNode), "cluster", yaml.MappingNode)
-		names := make([]string, 0, len(o.Cluster))
-		for name := range o.Cluster {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
+		for _, name := range slices.Sorted(maps.Keys(o.Cluster)) {
 			setScalar(cluster, name, o.Cluster[name])
+		}
+	}
+	if len(o.APIServerArgs) > 0 {
+		cluster := child(child(root, "skerry", yaml.MappingNode), "cluster", yaml.MappingNode)
+		args := child(cluster, "kube-apiserver-arg", yaml.SequenceNode)
+		args.Content = nil
+		for _, arg := range o.APIServerArgs {
+			args.Content = append(args.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: arg})
+		}
+	}
+	if len(o.Files) > 0 {
+		files := child(root, "write_files", yaml.SequenceNode)
+		for _, path := range slices.Sorted(maps.Keys(o.Files)) {
+			file := &yaml.Node{Kind: yaml.MappingNode}
+			setScalar(file, "path", path)
+			setScalar(file, "permissions", "0600")
+			setScalar(file, "content", o.Files[path])
+			files.Content = append(files.Content, file)
 		}
 	}
 	out, err := yaml.Marshal(&doc)

@@ -39,6 +39,9 @@ const (
 	HeaderNodePassword = "k3s-Node-Password"
 	// HeaderNodeIP is a comma-separated list, internal addresses first.
 	HeaderNodeIP = "k3s-Node-IP"
+	// HeaderBootID tells machines apart that say they are the same node: a random
+	// id of the kernel's, new at each boot. It is Skerry's; K3s' agents send none.
+	HeaderBootID = "Skerry-Boot-ID"
 )
 
 // Certificates of nodes.

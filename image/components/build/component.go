@@ -88,6 +88,15 @@ var components = []component{
 		},
 	},
 	{
+		name:    "crictl",
+		version: "CRI_TOOLS_VERSION",
+		stamped: []string{"sigs.k8s.io/cri-tools/pkg/version.Version"},
+		install: "crictl",
+		programs: []program{
+			{pkg: "sigs.k8s.io/cri-tools/cmd/crictl", version: []string{"--version"}},
+		},
+	},
+	{
 		name:    "cni",
 		version: "CNI_PLUGINS_VERSION",
 		stamped: []string{"github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion"},

@@ -5,7 +5,7 @@
 //
 //	go run ./image/components/build -out build/components
 //
-// writes bin/ and cni/ (static programs), and images/ (one OCI layout tar for
+// writes bin/, crictl/ and cni/ (static programs), and images/ (one OCI layout tar for
 // each image, and SET, the hash of them all). Each step is kept in a cache
 // under a hash of all that goes into it, so that a second run only compares.
 // It needs the Go tool, dpkg-deb and mmdebstrap, and no privileges.
@@ -54,7 +54,7 @@ func main() {
 func run(ctx context.Context, args []string, log io.Writer) error {
 	flags := flag.NewFlagSet("build", flag.ContinueOnError)
 	source := flags.String("source", ".", "top of the source tree")
-	out := flags.String("out", "build/components", "directory for bin/, cni/ and images/")
+	out := flags.String("out", "build/components", "directory for bin/, crictl/, cni/ and images/")
 	cache := flags.String("cache", "", "directory for results of earlier runs (default ${XDG_CACHE_HOME:-~/.cache}/skerry)")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -23,6 +23,7 @@ var pins = []struct{ key, modFile, module string }{
 	{"CONTAINERD_VERSION", "go.mod", "github.com/containerd/containerd/v2"},
 	{"CONTAINERD_VERSION", "image/components/containerd/go.mod", "github.com/containerd/containerd/v2"},
 	{"CNI_PLUGINS_VERSION", "image/components/cni/go.mod", "github.com/containernetworking/plugins"},
+	{"CRI_TOOLS_VERSION", "image/components/crictl/go.mod", "sigs.k8s.io/cri-tools"},
 	{"COREDNS_VERSION", "image/components/coredns/go.mod", "github.com/coredns/coredns"},
 	{"LOCAL_PATH_VERSION", "image/components/local-path/go.mod", "github.com/rancher/local-path-provisioner"},
 	{"METRICS_SERVER_VERSION", "image/components/metrics-server/go.mod", "sigs.k8s.io/metrics-server"},

@@ -38,6 +38,9 @@ func Address(n int) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
+// HostAddress is the address of the segment's host.
+func HostAddress() netip.Addr { return hostAddress }
+
 // MAC is the hardware address that machine n's network card must have.
 func MAC(n int) net.HardwareAddr {
 	mustBeMachine(n)

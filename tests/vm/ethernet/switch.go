@@ -54,7 +54,9 @@ type Port struct {
 	sw   *Switch
 	name string
 	out  chan []byte
-	down bool // guarded by sw.mu
+	// Guarded by sw.mu.
+	down     bool
+	firewall *firewall // nil where everything passes
 }
 
 // AddPort adds a port that nothing is plugged into yet. The name is for error messages.
@@ -196,6 +198,9 @@ func (s *Switch) forward(from *Port, frame []byte) {
 		return
 	}
 	s.learned[src] = from
+	if from.firewall != nil {
+		from.firewall.sent(frame)
+	}
 	if flow, ok := flowOf(frame); ok {
 		s.flows[flow]++
 		if s.blocked[flow] {
@@ -216,6 +221,9 @@ func (s *Switch) deliverLocked(from, to *Port, frame []byte) {
 	if to == from || to.down || s.severed[[2]*Port{from, to}] {
 		return
 	}
+	if to.firewall != nil && !to.firewall.passes(frame) {
+		return
+	}
 	select {
 	case to.out <- frame:
 	default: // the port's queue is full
@@ -224,7 +232,7 @@ func (s *Switch) deliverLocked(from, to *Port, frame []byte) {
 
 // flowOf reads the addresses of an IPv4 packet.
 func flowOf(frame []byte) (Flow, bool) {
-	const etherTypeIPv4, protocolTCP, protocolUDP = 0x0800, 6, 17
+	const etherTypeIPv4 = 0x0800
 	if binary.BigEndian.Uint16(frame[12:14]) != etherTypeIPv4 {
 		return Flow{}, false
 	}

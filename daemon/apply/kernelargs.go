@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/skerry-os/skerry/daemon/atomicfile"
+	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/efiaddon"
+)
+
+const (
+	// espDir is where the EFI system partition is mounted when it is looked at.
+	espDir = "/efi"
+	// addonFile is for every slot: the arguments are the machine's, not a
+	// release's.
+	addonFile = espDir + "/loader/addons/skerry.addon.efi"
+	// kernelArgsFile is there as long as there may be an addon, so that machines
+	// without one never mount the partition. It is written before the addon, and
+	// removed after it.
+	kernelArgsFile = "/state/kernel-args.json"
+	// kernelArgsBooted has the arguments that this boot began with.
+	kernelArgsBooted = "/run/skerry/kernel-args"
+	commandLineFile  = "/proc/cmdline"
+	// secureBootFile is four bytes of attributes, and 1 when it is on.
+	secureBootFile = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+)
+
+// maxKernelReboots is how often a machine is rebooted for the kernel to get its
+// arguments, until the firmware is to blame.
+const maxKernelReboots = 2
+
+// kernelArgs is what is remembered of the addon.
+type kernelArgs struct {
+	Args string `json:"args"`
+	// Reboots are those that were for these arguments, and have not helped yet.
+	Reboots int `json:"reboots,omitempty"`
+}
+
+// BootKernelArgs compares the arguments that the kernel was started with with
+// those of the configuration, and says whether a reboot brings what differs. It
+// asks for one only when it is first called in a boot: later, Kubernetes runs.
+func BootKernelArgs(m *Machine, loaded *config.Loaded) (reboot bool, err error) {
+	wanted := loaded.Config.Skerry.Kernel.CommandLine()
+	state, known, err := m.kernelArgsState()
+	if err != nil {
+		return false, err
+	}
+	if _, later, err := m.remembered(kernelArgsBooted); err != nil || later {
+		return false, errors.Join(err, WriteKernelArgs(m, loaded))
+	}
+	booted := ""
+	if known {
+		active, err := m.isActive(state.Args)
+		if err != nil {
+			return false, err
+		}
+		if active {
+			booted = state.Args
+		}
+	}
+	if err := m.remember(kernelArgsBooted, booted); err != nil {
+		return false, err
+	}
+	switch {
+	case booted == wanted && wanted == "":
+		return false, WriteKernelArgs(m, loaded) // a removal may have been interrupted
+	case booted == wanted && state.Reboots > 0:
+		return false, m.rememberKernelArgs(kernelArgs{Args: wanted})
+	case booted == wanted:
+		return false, nil
+	case state.Args == wanted && state.Reboots >= maxKernelReboots:
+		return false, fmt.Errorf("the firmware does not hand over the kernel's arguments of skerry.kernel.args, also not after %d reboots: "+
+			"boot this machine by its own systemd-boot, or remove them", state.Reboots)
+	}
+	if err := WriteKernelArgs(m, loaded); err != nil {
+		return false, err
+	}
+	reboots := 1
+	if state.Args == wanted {
+		reboots += state.Reboots
+	}
+	return true, m.rememberKernelArgs(kernelArgs{Args: wanted, Reboots: reboots})
+}
+
+// WriteKernelArgs leaves the arguments of a configuration to the next boot.
+func WriteKernelArgs(m *Machine, loaded *config.Loaded) error {
+	wanted := loaded.Config.Skerry.Kernel.CommandLine()
+	state, known, err := m.kernelArgsState()
+	if err != nil || !known && wanted == "" {
+		return err
+	}
+	if wanted != "" {
+		if data, err := os.ReadFile(m.path(secureBootFile)); err == nil && len(data) == 5 && data[4] == 1 {
+			return errors.New("skerry.kernel.args: Secure Boot is on, and takes only arguments that are signed with the image: remove them, or turn it off")
+		}
+	}
+	if _, err := os.Stat(m.path(espDir + "/EFI")); err != nil {
+		return fmt.Errorf("skerry.kernel.args: the EFI system partition is not there: %w", err)
+	}
+	if wanted == "" {
+		if err := atomicfile.Remove(m.path(addonFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the kernel's arguments: %w", err)
+		}
+		return m.remove(kernelArgsFile)
+	}
+	if state.Args != wanted || !known {
+		if err := m.rememberKernelArgs(kernelArgs{Args: wanted}); err != nil {
+			return err
+		}
+	}
+	return m.writeAddon(wanted)
+}
+
+// KernelArgsWait says whether the kernel runs with other arguments than the
+// configuration has.
+func KernelArgsWait(m *Machine, loaded *config.Loaded) (bool, error) {
+	booted, _, err := m.remembered(kernelArgsBooted)
+	return booted != loaded.Config.Skerry.Kernel.CommandLine(), err
+}
+
+// writeAddon writes the file that systemd-stub reads. vfat has no journal: a
+// power cut may leave a broken one, which the stub passes over, and the boot
+// after it writes again.
+func (m *Machine) writeAddon(cmdline string) error {
+	stub, err := os.ReadFile(m.path(efiaddon.Stub))
+	if err != nil {
+		return err
+	}
+	addon, err := efiaddon.Make(stub, cmdline)
+	if err != nil {
+		return fmt.Errorf("skerry.kernel.args: %w", err)
+	}
+	path := m.path(addonFile)
+	if current, err := os.ReadFile(path); err == nil && bytes.Equal(current, addon) {
+		return nil
+	}
+	if err := m.makeParents(addonFile); err != nil {
+		return err
+	}
+	// What an interrupted write has left.
+	leftovers, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range leftovers {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	if err := atomicfile.Write(path, addon, 0o600); err != nil {
+		return fmt.Errorf("write the kernel's arguments: %w", err)
+	}
+	m.Log.Info("the kernel's arguments are written, and wait for a reboot", "args", cmdline)
+	return nil
+}
+
+// isActive says whether arguments are a part of what the kernel was started
+// with.
+func (m *Machine) isActive(args string) (bool, error) {
+	data, err := os.ReadFile(m.path(commandLineFile))
+	if err != nil {
+		return false, err
+	}
+	line := " " + strings.TrimSpace(string(data)) + " "
+	return args != "" && strings.Contains(line, " "+args+" "), nil
+}
+
+func (m *Machine) kernelArgsState() (state kernelArgs, known bool, err error) {
+	text, known, err := m.remembered(kernelArgsFile)
+	if err != nil || !known {
+		return kernelArgs{}, known, err
+	}
+	if err := json.Unmarshal([]byte(text), &state); err != nil {
+		// It can be made again from what there is.
+		m.Log.Warn("what is remembered of the kernel's arguments can't be read", "file", kernelArgsFile, "error", err)
+		return kernelArgs{}, true, nil
+	}
+	return state, true, nil
+}
+
+func (m *Machine) rememberKernelArgs(state kernelArgs) error {
+	data, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	return m.remember(kernelArgsFile, string(data))
+}
