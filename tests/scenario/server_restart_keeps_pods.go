@@ -4,10 +4,7 @@ package scenario
 
 import (
 	"context"
-	"fmt"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/skerry-os/skerry/tests/vm"
 )
@@ -26,35 +23,15 @@ var serverRestartKeepsPods = Scenario{
 		if _, err := t.Agent(ctx); err != nil {
 			return err
 		}
-		var w *workload
-		pods := map[string]string{} // by node
-		containers := func(ctx context.Context) (map[string]string, error) {
-			all := map[string]string{}
-			for _, pod := range pods {
-				p, err := cluster.CoreV1().Pods(w.namespace).Get(ctx, pod, metav1.GetOptions{})
-				if err != nil {
-					return nil, err
-				}
-				for _, c := range p.Status.ContainerStatuses {
-					all[pod] = fmt.Sprintf("%s, restarted %d times", c.ContainerID, c.RestartCount)
-				}
-			}
-			return all, nil
+		w, pods, err := webOnBoth(ctx, t, "server-restart")
+		if err != nil {
+			return err
 		}
-		var before map[string]string
+		before, err := w.containers(ctx, pods)
+		if err != nil {
+			return err
+		}
 		return t.Steps(
-			step{"pods run on both nodes", func() error {
-				if w, err = newWorkload(ctx, t, "server-restart"); err != nil {
-					return err
-				}
-				for name, node := range map[string]string{"web-server": serverName, "web-agent": agentName} {
-					if pods[node], err = w.web(ctx, name, node); err != nil {
-						return err
-					}
-				}
-				before, err = containers(ctx)
-				return err
-			}},
 			step{"restart the control plane", func() error {
 				_, err := server.Run(ctx, "sudo systemctl restart skerry-control.service")
 				return err
@@ -80,18 +57,7 @@ var serverRestartKeepsPods = Scenario{
 				}
 				return nil
 			}},
-			step{"no container was restarted", func() error {
-				now, err := containers(ctx)
-				if err != nil {
-					return err
-				}
-				for pod, was := range before {
-					if now[pod] != was {
-						return fmt.Errorf("pod %s was %s and is %s", pod, was, now[pod])
-					}
-				}
-				return nil
-			}},
+			step{"no container was restarted", func() error { return w.sameContainers(ctx, pods, before) }},
 		)
 	},
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/skerry-os/skerry/tests/vm"
 )
 
@@ -146,4 +148,50 @@ func (w *workload) diary(ctx context.Context) ([]string, error) {
 	}
 	out, err := w.exec(ctx, pod, "cat", "/diary/starts")
 	return strings.Fields(out), err
+}
+
+// webOnBoth runs a web server on the shared server and one on the shared agent, and returns their pods by node.
+func webOnBoth(ctx context.Context, t *T, namespace string) (w *workload, pods map[string]string, err error) {
+	pods = map[string]string{}
+	err = t.Step("pods run on both nodes", func() error {
+		if w, err = newWorkload(ctx, t, namespace); err != nil {
+			return err
+		}
+		for name, node := range map[string]string{"web-server": serverName, "web-agent": agentName} {
+			if pods[node], err = w.web(ctx, name, node); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return w, pods, err
+}
+
+// containers says which container each of these pods, by node, has, and how often it was restarted.
+func (w *workload) containers(ctx context.Context, pods map[string]string) (map[string]string, error) {
+	all := map[string]string{}
+	for _, pod := range pods {
+		p, err := w.cluster.CoreV1().Pods(w.namespace).Get(ctx, pod, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range p.Status.ContainerStatuses {
+			all[pod] = fmt.Sprintf("%s, restarted %d times", c.ContainerID, c.RestartCount)
+		}
+	}
+	return all, nil
+}
+
+// sameContainers checks that these pods have the containers they had before.
+func (w *workload) sameContainers(ctx context.Context, pods, before map[string]string) error {
+	now, err := w.containers(ctx, pods)
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		if now[pod] != before[pod] {
+			return fmt.Errorf("pod %s had %s and has %s", pod, before[pod], now[pod])
+		}
+	}
+	return nil
 }
