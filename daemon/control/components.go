@@ -120,7 +120,7 @@ func apiserverArgs(opts Options, l layout) map[string]string {
 	case len(opts.NodeExternalIPs) > 0:
 		advertise = opts.NodeExternalIPs[0].String()
 	default:
-		advertise = opts.NodeIP.String()
+		advertise = opts.NodeIPs[0].String()
 	}
 	preferred := "InternalIP,ExternalIP,Hostname"
 	if opts.Cluster.FlannelExternalIP {

@@ -12,11 +12,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// waitNodeReady waits until the cluster says that the Node is Ready and this
-// boot's kubelet said so: the condition of before a reboot stays on the Node
-// until the controller-manager notices. Status is told each new reason.
-func waitNodeReady(ctx context.Context, client kubernetes.Interface, name string, status func(string)) error {
-	started := metav1.NewTime(time.Now().Add(-time.Second)) // the API has whole seconds
+// waitNodeReady waits until the cluster says that the Node is Ready and the kubelet
+// that was started at a time said so: the condition of before a reboot stays on the
+// Node until the controller-manager notices. A kubelet reports when it starts, and
+// then, as long as nothing changes, each five minutes. Status is told each new
+// reason.
+func waitNodeReady(ctx context.Context, client kubernetes.Interface, name string, kubelet time.Time, status func(string)) error {
+	started := metav1.NewTime(kubelet.Truncate(time.Second)) // the API has whole seconds
 	last := ""
 	return wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})

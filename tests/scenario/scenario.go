@@ -78,6 +78,7 @@ var All = slices.Concat([]Scenario{
 	agentBehindNAT,
 	diskCloned,
 	nodeFlags,
+	dualStack,
 })
 
 // Named returns the scenarios of these names, in the order of All.
