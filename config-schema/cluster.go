@@ -26,7 +26,8 @@ type Cluster struct {
 	// Whether an id that is the machine's own is appended to the node's name.
 	WithNodeID Switch `yaml:"with-node-id"`
 	// Address of the node in the cluster. The default is that of the interface
-	// with the default route.
+	// with the default route. In a cluster of two families, an IPv4 and an IPv6
+	// address, which are given on each node.
 	NodeIP CommaList `yaml:"node-ip"`
 	// Addresses at which the node is reached from outside of its network. On a server
 	// they are in its certificate, and the first is what the API server tells the
@@ -40,9 +41,11 @@ type Cluster struct {
 	NodeLabel CommaList `yaml:"node-label"`
 	// Taints that the node registers with, as key=value:effect.
 	NodeTaint CommaList `yaml:"node-taint"`
-	// Network of the pods. The default is 10.42.0.0/16.
+	// Network of the pods, or an IPv4 and an IPv6 network. Nodes keep what they have
+	// of it. The default is 10.42.0.0/16.
 	ClusterCIDR CommaList `yaml:"cluster-cidr"`
-	// Network of the services. The default is 10.43.0.0/16.
+	// Network of the services, of the same families as that of the pods. The default
+	// is 10.43.0.0/16.
 	ServiceCIDR CommaList `yaml:"service-cidr"`
 	// Address of the cluster's DNS, in the network of the services. The default
 	// is its tenth.
@@ -74,6 +77,9 @@ type Cluster struct {
 	WriteKubeconfigMode Mode `yaml:"write-kubeconfig-mode"`
 	// How pods of different nodes reach each other. The default is vxlan.
 	FlannelBackend string `yaml:"flannel-backend" enum:"none,vxlan,host-gw"`
+	// Whether pods' IPv6 traffic leaves the cluster with the address of their node.
+	// With the default, false, their own addresses must be routed back to the nodes.
+	FlannelIPv6Masq Switch `yaml:"flannel-ipv6-masq"`
 	// Whether the traffic between nodes goes to their external addresses.
 	FlannelExternalIP Switch `yaml:"flannel-external-ip"`
 	// Network interface of the traffic between nodes.
@@ -227,9 +233,6 @@ func (c *Cluster) checkNode(s scope) {
 				s.problem(s.item(key, i), message, hint)
 			}
 		}
-	}
-	if len(c.NodeIP) > 1 {
-		s.problem(s.item("node-ip", 1), "a second address is not supported by this release", "give the first family's only")
 	}
 	for i, label := range c.NodeLabel {
 		checkLabel(s, s.item("node-label", i), label)

@@ -167,6 +167,7 @@ func (c *Cluster) checkNetworks(s scope) {
 	if !s.has("service-cidr") {
 		services = []netip.Prefix{netip.MustParsePrefix(defaultServiceCIDR)}
 	}
+	c.checkFamilies(s, pods, services)
 	for i, service := range services {
 		if service.Addr().BitLen()-service.Bits() < 4 {
 			s.problem(s.item("service-cidr", i), "is too small", "16 addresses at least")

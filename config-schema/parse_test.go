@@ -89,7 +89,7 @@ func TestParseValues(t *testing.T) {
 		{"groups", fmt.Sprint(users[1].Groups), "[adm video]"},
 		{"locked", fmt.Sprint(users[1].PasswordLocked(), users[2].PasswordLocked()), "false true"},
 		{"mode", config.WriteFiles[1].Mode().String(), "0755"},
-		{"node-ip", fmt.Sprint(config.Skerry.Cluster.NodeIP), "[10.0.0.1]"},
+		{"node-ip", fmt.Sprint(config.Skerry.Cluster.NodeIP), "[10.0.0.1 2001:db8::1]"},
 		{"kubelet-arg keeps its commas", config.Skerry.Cluster.KubeletArg[1], "eviction-hard=imagefs.available<5%,nodefs.available<5%"},
 		{"sysctl number", config.Skerry.Sysctls["vm.max_map_count"], "262144"},
 		{"sysctl truth", config.Skerry.Sysctls["net.ipv6.conf.all.forwarding"], "1"},

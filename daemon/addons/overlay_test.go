@@ -26,6 +26,7 @@ const (
 
 var overlayVars = map[string]string{
 	"CLUSTER_DNS": "10.43.0.10", "CLUSTER_DOMAIN": "cluster.local",
+	"CLUSTER_DNS_LIST": `["10.43.0.10", "fd00:43::a"]`, "CLUSTER_DNS_IPFAMILYPOLICY": "RequireDualStack",
 	"DEFAULT_LOCAL_STORAGE_PATH": "/var/lib/rancher/k3s/storage",
 }
 

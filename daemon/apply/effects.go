@@ -126,6 +126,7 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.node-external-ip", When: Restart, Units: []string{controlUnit, nodeUnit}},
 	{Key: "skerry.cluster.node-internal-dns", When: Restart, Units: []string{nodeUnit}},
 	{Key: "skerry.cluster.node-external-dns", When: Restart, Units: []string{nodeUnit}},
+	{Key: "skerry.cluster.flannel-ipv6-masq", When: Restart, Units: []string{controlUnit, nodeUnit}, Why: "other nodes take it up when they are started again"},
 	{Key: "skerry.cluster.flannel-external-ip", When: Restart, Units: []string{controlUnit, nodeUnit}, Why: "other nodes take it up when they are started again"},
 	{Key: "skerry.cluster.node-label", When: Restart, Units: []string{nodeUnit}},
 	{Key: "skerry.cluster.node-taint", When: Restart, Units: []string{nodeUnit}, Why: "a node takes its taints when it registers for the first time"},

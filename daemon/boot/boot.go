@@ -139,7 +139,7 @@ func (b *Boot) Run(ctx context.Context) error {
 func (b *Boot) chooseRole(ctx context.Context) error {
 	role := b.loaded.Config.Skerry.EffectiveRole()
 	cluster := b.loaded.Config.Skerry.Cluster
-	cluster.NodeIP = []string{b.address.String()}
+	cluster.NodeIP = nodeIPs(cluster, b.address)
 	if cluster.NodeName == "" {
 		cluster.NodeName = b.loaded.Hostname
 	}

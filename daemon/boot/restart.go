@@ -114,14 +114,23 @@ func (b *Boot) waitAddress(ctx context.Context, loaded *config.Loaded) (net.IP, 
 func (b *Boot) liveSection(loaded *config.Loaded, address net.IP) configschema.Cluster {
 	has, wanted := b.clusterSection(), loaded.Config.Skerry.Cluster
 	if loaded.Config.Skerry.EffectiveRole() != b.role {
-		has.NodeIP = []string{address.String()}
+		has.NodeIP = nodeIPs(has, address)
 		return has
 	}
 	wanted.NodeName, wanted.WithNodeID = has.NodeName, has.WithNodeID
 	wanted.DataDir, wanted.FlannelBackend, wanted.FlannelConf = has.DataDir, has.FlannelBackend, has.FlannelConf
 	wanted.DisableAgent, wanted.DisableKubeProxy = has.DisableAgent, has.DisableKubeProxy
-	wanted.NodeIP = []string{address.String()}
+	wanted.NodeIP = nodeIPs(wanted, address)
 	return wanted
+}
+
+// nodeIPs are the addresses that a configuration gives the node, or the one that was
+// found.
+func nodeIPs(c configschema.Cluster, address net.IP) configschema.CommaList {
+	if len(c.NodeIP) > 1 {
+		return c.NodeIP
+	}
+	return configschema.CommaList{address.String()}
 }
 
 // environment is what the units have for theirs.

@@ -41,6 +41,8 @@ func TestValidate(t *testing.T) {
 		stdout, stderr string
 	}{
 		{"valid", "#cloud-config\nhostname: a\n", nil, command.ExitOK, "user-data: valid\n", ""},
+		{"with a warning", "#cloud-config\nskerry: {cluster: {disable-scheduler: true, kube-scheduler-arg: v=2}}\n", nil, command.ExitOK, "valid",
+			"user-data: warning: disable-scheduler: nothing reads kube-scheduler-arg on this machine"},
 		{"unknown key", "#cloud-config\nhostnme: a\n", nil, command.ExitFailed, "", `user-data:2:1: hostnme: unknown key (did you mean "hostname"?)`},
 		{"in a part", "#cloud-config-archive\n- |\n  #cloud-config\n- |\n  #cloud-config\n  hostnme: a\n", nil, command.ExitFailed, "", "user-data part 2:2:1: hostnme: unknown key"},
 		{"a script", "#!/bin/sh\n", nil, command.ExitFailed, "", "user-data:1:1: this is a script, and scripts are not allowed"},

@@ -122,7 +122,7 @@ func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]st
 	case len(opts.NodeExternalIPs) > 0:
 		advertise = opts.NodeExternalIPs[0].String()
 	default:
-		advertise = opts.NodeIP.String()
+		advertise = opts.NodeIPs[0].String()
 	}
 	preferred := "InternalIP,ExternalIP,Hostname"
 	if opts.Cluster.FlannelExternalIP {

@@ -19,10 +19,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -55,10 +58,10 @@ const stopTimeout = 20 * time.Second
 // Options say which cluster to serve and who this server is.
 type Options struct {
 	Cluster configschema.Cluster // with defaults applied
-	// NodeName and NodeIP name this machine in certificates, and NodeIP is what
-	// kube-apiserver advertises.
+	// NodeName and NodeIPs name this machine in certificates, and the first address
+	// is what kube-apiserver advertises.
 	NodeName string
-	NodeIP   net.IP
+	NodeIPs  []net.IP
 	// NodeExternalIPs are in certificates, too; the first is advertised instead.
 	NodeExternalIPs []net.IP
 	// Manifests is the directory of the add-ons shipped with the image.
@@ -112,7 +115,7 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	bundle, err := pki.Ensure(layout.server, pki.Options{
 		NodeName:      opts.NodeName,
-		NodeIPs:       append([]net.IP{opts.NodeIP}, opts.NodeExternalIPs...),
+		NodeIPs:       slices.Concat(opts.NodeIPs, opts.NodeExternalIPs),
 		TLSSANs:       opts.Cluster.TLSSAN,
 		ServiceIP:     serviceIP.AsSlice(),
 		ClusterDomain: opts.Cluster.ClusterDomain,
@@ -250,6 +253,8 @@ func addonOptions(opts Options, layout layout, config *rest.Config, client kuber
 		Sources: []addons.Source{{Dir: opts.Manifests, Template: true}, {Dir: layout.manifests}},
 		Vars: map[string]string{
 			"CLUSTER_DNS":                opts.Cluster.ClusterDNS[0],
+			"CLUSTER_DNS_LIST":           `["` + strings.Join(opts.Cluster.ClusterDNS, `", "`) + `"]`,
+			"CLUSTER_DNS_IPFAMILYPOLICY": familyPolicy(opts.Cluster.ClusterDNS),
 			"CLUSTER_DOMAIN":             opts.Cluster.ClusterDomain,
 			"DEFAULT_LOCAL_STORAGE_PATH": filepath.Join(opts.Cluster.DataDir, "storage"),
 		},
@@ -259,6 +264,14 @@ func addonOptions(opts Options, layout layout, config *rest.Config, client kuber
 		Hold:  func(ctx context.Context) error { return waitFirstNode(ctx, client) },
 		Log:   opts.Log.With("component", "add-ons"),
 	}
+}
+
+// familyPolicy is that of a Service with these addresses.
+func familyPolicy(addresses []string) string {
+	if len(addresses) > 1 {
+		return string(corev1.IPFamilyPolicyRequireDualStack)
+	}
+	return string(corev1.IPFamilyPolicySingleStack)
 }
 
 // layout names the directories of a server, K3s' contract.

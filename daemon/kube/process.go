@@ -39,7 +39,7 @@ type process struct {
 	configFile string
 	cluster    configschema.Cluster
 	nodeName   string
-	nodeIP     net.IP
+	nodeIPs    []net.IP // the first is by which the node is known
 	external   []net.IP
 	notifier   *notify.Notifier
 	log        *slog.Logger
@@ -82,13 +82,20 @@ func (p *process) start(ctx context.Context) error {
 		return err
 	}
 	p.status("waiting for the network")
-	if p.nodeIP, err = nodeaddr.Wait(ctx, p.cluster, nil, p.log); err != nil {
+	address, err := nodeaddr.Wait(ctx, p.cluster, nil, p.log)
+	if err != nil {
 		return fmt.Errorf("find this machine's address: %w", err)
+	}
+	p.nodeIPs = []net.IP{address}
+	if len(p.cluster.NodeIP) > 1 {
+		if p.nodeIPs, err = parseIPs("node-ip", p.cluster.NodeIP); err != nil {
+			return err
+		}
 	}
 	if p.external, err = parseIPs("node-external-ip", p.cluster.NodeExternalIP); err != nil {
 		return err
 	}
-	p.log.Info("starting", "version", version.Get().GitVersion, "node", p.nodeName, "address", p.nodeIP)
+	p.log.Info("starting", "version", version.Get().GitVersion, "node", p.nodeName, "addresses", p.nodeIPs)
 	return nil
 }
 
@@ -182,7 +189,7 @@ func (p *process) control(ctx context.Context) error {
 	return control.Run(ctx, control.Options{
 		Cluster:          p.cluster,
 		NodeName:         p.nodeName,
-		NodeIP:           p.nodeIP,
+		NodeIPs:          p.nodeIPs,
 		NodeExternalIPs:  p.external,
 		Manifests:        shippedManifests,
 		NodePasswordFile: identity.PasswordFile,
@@ -227,7 +234,7 @@ func (p *process) node(ctx context.Context) error {
 		Cluster:      p.cluster,
 		Server:       p.cluster.Server == "",
 		NodeName:     p.nodeName,
-		NodeIP:       p.nodeIP,
+		NodeIPs:      p.nodeIPs,
 		ExternalIPs:  p.external,
 		NodePassword: password,
 		BootID:       bootID,

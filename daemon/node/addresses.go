@@ -44,7 +44,7 @@ func annotateAddresses(ctx context.Context, client kubernetes.Interface, opts Op
 		api.AnnotationInternalDNS: "", api.AnnotationExternalDNS: "", flannelOverwriteIPv4: "", flannelOverwriteIPv6: "",
 	}
 	if opts.tellsAddresses(config) {
-		wanted[api.AnnotationInternalIP] = opts.NodeIP.String()
+		wanted[api.AnnotationInternalIP] = joinIPs(opts.NodeIPs)
 		wanted[api.AnnotationExternalIP] = joinIPs(opts.ExternalIPs)
 		wanted[api.AnnotationInternalDNS] = strings.Join(opts.Cluster.NodeInternalDNS, ",")
 		wanted[api.AnnotationExternalDNS] = strings.Join(opts.Cluster.NodeExternalDNS, ",")

@@ -24,10 +24,10 @@ func TestAnnotateAddresses(t *testing.T) {
 	external := []net.IP{net.ParseIP("203.0.113.7"), net.ParseIP("2001:db8::7")}
 	var log bytes.Buffer
 	full := Options{
-		NodeName: "agent-1", NodeIP: net.ParseIP("192.0.2.7"), ExternalIPs: external, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		NodeName: "agent-1", NodeIPs: []net.IP{net.ParseIP("192.0.2.7")}, ExternalIPs: external, Log: slog.New(slog.NewTextHandler(&log, nil)),
 		Cluster: configschema.Cluster{NodeInternalDNS: []string{"a.internal"}, NodeExternalDNS: []string{"a.example.org", "b.example.org"}},
 	}
-	none := Options{NodeName: "agent-1", NodeIP: full.NodeIP, Log: full.Log}
+	none := Options{NodeName: "agent-1", NodeIPs: full.NodeIPs, Log: full.Log}
 	told := map[string]string{
 		api.AnnotationInternalIP: "192.0.2.7", api.AnnotationExternalIP: "203.0.113.7,2001:db8::7", api.AnnotationHostname: "agent-1",
 		api.AnnotationInternalDNS: "a.internal", api.AnnotationExternalDNS: "a.example.org,b.example.org", "other": "x",

@@ -22,13 +22,14 @@ type clusterConfig struct {
 	noKubeProxy    bool
 	noCloud        bool // nobody takes up what nodes say of their addresses
 	externalIP     bool // flannel goes by the external addresses of nodes
+	ipv6Masq       bool // pods' IPv6 traffic leaves with the address of their node
 	egress         tunnel.Mode
 }
 
 func newClusterConfig(c *api.Config) (clusterConfig, error) {
 	config := clusterConfig{
 		domain: c.ClusterDomain, flannelBackend: c.FlannelBackend, podNetworks: c.ClusterIPRanges, noKubeProxy: c.DisableKubeProxy,
-		noCloud: c.DisableCCM, externalIP: c.FlannelExternalIP,
+		noCloud: c.DisableCCM, externalIP: c.FlannelExternalIP, ipv6Masq: c.FlannelIPv6Masq,
 	}
 	for _, cidr := range c.ClusterIPRanges {
 		config.podCIDRs = append(config.podCIDRs, cidr.String())
@@ -43,6 +44,30 @@ func newClusterConfig(c *api.Config) (clusterConfig, error) {
 	}
 	config.egress = mode
 	return config, nil
+}
+
+// network returns the cluster's network of pods of a family, or "".
+func (c clusterConfig) network(ipv6 bool) string {
+	for _, network := range c.podNetworks {
+		if (network.IP.To4() == nil) == ipv6 {
+			return network.String()
+		}
+	}
+	return ""
+}
+
+// matches refuses a node without an address of each family that pods have: its pods
+// would have addresses at which nobody on other nodes reaches them.
+func (c clusterConfig) matches(nodeIPs []net.IP) error {
+	for _, ipv6 := range []bool{false, true} {
+		network := c.network(ipv6)
+		has := slices.ContainsFunc(nodeIPs, func(ip net.IP) bool { return (ip.To4() == nil) == ipv6 })
+		if network != "" && !has {
+			return fmt.Errorf("pods of this cluster have addresses in %s, and this node has %s only: give node-ip an address of each family",
+				network, joinIPs(nodeIPs))
+		}
+	}
+	return nil
 }
 
 // labels are those of this node's configuration, and what servers look for.

@@ -13,10 +13,14 @@ import (
 // cut left allocated would never be freed on the disk.
 const cniIPAM = "/run/cni/networks"
 
-// writeCNI writes the CNI configuration for this node's pod subnet. It calls
+// writeCNI writes the CNI configuration for this node's pod subnets, one a family. It calls
 // the bridge plugin with the values that flannel's own plugin would hand it,
 // which saves each pod one process at start and stop.
-func writeCNI(path, subnet string, clusterCIDRs []string, mtu int) error {
+func writeCNI(path string, subnets, clusterCIDRs []string, mtu int) error {
+	ranges := [][]map[string]string{}
+	for _, subnet := range subnets {
+		ranges = append(ranges, []map[string]string{{"subnet": subnet}})
+	}
 	routes := []map[string]string{}
 	for _, cidr := range clusterCIDRs {
 		routes = append(routes, map[string]string{"dst": cidr})
@@ -35,7 +39,7 @@ func writeCNI(path, subnet string, clusterCIDRs []string, mtu int) error {
 				"ipam": map[string]any{
 					"type":    "host-local",
 					"dataDir": cniIPAM,
-					"ranges":  [][]map[string]string{{{"subnet": subnet}}},
+					"ranges":  ranges,
 					"routes":  routes,
 				},
 			},

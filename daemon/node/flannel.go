@@ -3,6 +3,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,8 +79,12 @@ func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths
 	if err := rules.Init(ctx); err != nil {
 		return fmt.Errorf("set up nftables: %w", err)
 	}
+	masquerade6 := network.IPv6Network
+	if !config.ipv6Masq {
+		masquerade6 = ip.IP6Net{}
+	}
 	err = rules.SetupAndEnsureMasqRules(ctx, network.Network, ip.IP4Net{}, ip.IP4Net{},
-		network.IPv6Network, ip.IP6Net{}, ip.IP6Net{}, lease.Lease(), rulesResync, false)
+		masquerade6, ip.IP6Net{}, ip.IP6Net{}, lease.Lease(), rulesResync, false)
 	if err != nil {
 		return fmt.Errorf("set up masquerading: %w", err)
 	}
@@ -87,10 +92,14 @@ func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths
 	if err := subnets.HandleSubnetFile(flannelSubnetFile, network, true, lease.Lease().Subnet, lease.Lease().IPv6Subnet, lease.MTU()); err != nil {
 		return fmt.Errorf("write %s: %w", flannelSubnetFile, err)
 	}
-	if err := writeCNI(p.cniConfig(), lease.Lease().Subnet.String(), config.podCIDRs, lease.MTU()); err != nil {
+	pods := []string{lease.Lease().Subnet.String()}
+	if network.EnableIPv6 {
+		pods = append(pods, lease.Lease().IPv6Subnet.String())
+	}
+	if err := writeCNI(p.cniConfig(), pods, config.podCIDRs, lease.MTU()); err != nil {
 		return err
 	}
-	opts.Log.Info("pod network is up", "backend", network.BackendType, "subnet", lease.Lease().Subnet.String(), "interface", iface.IfaceName)
+	opts.Log.Info("pod network is up", "backend", network.BackendType, "subnets", pods, "interface", iface.IfaceName)
 	lease.Run(ctx)
 	wg.Wait()
 	return ctx.Err()
@@ -102,12 +111,16 @@ func flannelConfig(opts Options, config clusterConfig, p paths) (file string, er
 	if file := opts.Cluster.FlannelConf; file != "" {
 		return file, readable("flannel-conf", file)
 	}
-	netconf, err := json.Marshal(map[string]any{
-		"Network":        config.podCIDRs[0],
+	settings := map[string]any{
+		"Network":        config.network(false),
 		"EnableIPv4":     true,
 		"EnableNFTables": true,
 		"Backend":        map[string]string{"Type": config.flannelBackend},
-	})
+	}
+	if ipv6 := config.network(true); ipv6 != "" {
+		settings["IPv6Network"], settings["EnableIPv6"] = ipv6, true
+	}
+	netconf, err := json.Marshal(settings)
 	if err != nil {
 		return "", err
 	}
@@ -120,15 +133,21 @@ func flannelConfig(opts Options, config clusterConfig, p paths) (file string, er
 // externalInterface returns the interface that carries the traffic between
 // nodes: flannel-iface, or the one that has the node's address.
 func externalInterface(opts Options, config clusterConfig) (*backend.ExternalInterface, error) {
-	name := opts.Cluster.FlannelIface
-	if name == "" {
-		name = opts.NodeIP.String()
-	}
-	stack, err := ipmatch.GetIPFamily(true, false)
+	dual := config.network(true) != ""
+	stack, err := ipmatch.GetIPFamily(true, dual)
 	if err != nil {
 		return nil, err
 	}
-	iface, err := ipmatch.LookupExtIface(name, "", "", stack, ipmatch.PublicIPOpts{PublicIP: opts.NodeIP.String()})
+	var public ipmatch.PublicIPOpts
+	for _, address := range opts.NodeIPs {
+		if address.To4() != nil {
+			public.PublicIP = address.String()
+		} else if dual {
+			public.PublicIPv6 = address.String()
+		}
+	}
+	name := cmp.Or(opts.Cluster.FlannelIface, public.PublicIP)
+	iface, err := ipmatch.LookupExtIface(name, "", "", stack, public)
 	if err != nil {
 		return nil, fmt.Errorf("find the interface of %s for the pod network: %w", name, err)
 	}

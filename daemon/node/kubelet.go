@@ -44,7 +44,7 @@ func kubeletArgs(opts Options, config clusterConfig, p paths) (map[string]string
 		"config-dir":        p.kubeletConfigDir(),
 		"kubeconfig":        p.agent("kubelet.kubeconfig"),
 		"hostname-override": opts.NodeName,
-		"node-ip":           opts.NodeIP.String(),
+		"node-ip":           joinIPs(opts.NodeIPs),
 		"root-dir":          kubeletRoot,
 		"cert-dir":          p.agent("pki"),
 	}

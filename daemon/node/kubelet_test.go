@@ -27,7 +27,7 @@ func write(t *testing.T, path, text string) string {
 
 func TestKubeletArgs(t *testing.T) {
 	dir := t.TempDir()
-	opts := Options{NodeName: "agent-1", NodeIP: net.IPv4(192, 0, 2, 7), Cluster: configschema.Cluster{
+	opts := Options{NodeName: "agent-1", NodeIPs: []net.IP{net.IPv4(192, 0, 2, 7), net.ParseIP("2001:db8::7")}, Cluster: configschema.Cluster{
 		NodeLabel: []string{"a=b", "c=d"}, V: 4, VModule: "kubelet=6",
 		ImageCredentialProviderConfig: write(t, filepath.Join(dir, "config.yaml"), ""), ImageCredentialProviderBinDir: dir,
 	}}
@@ -36,7 +36,7 @@ func TestKubeletArgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"hostname-override": "agent-1", "node-ip": "192.0.2.7", "node-labels": "a=b,c=d", "v": "4", "vmodule": "kubelet=6",
+		"hostname-override": "agent-1", "node-ip": "192.0.2.7,2001:db8::7", "node-labels": "a=b,c=d", "v": "4", "vmodule": "kubelet=6",
 		"image-credential-provider-config": filepath.Join(dir, "config.yaml"), "image-credential-provider-bin-dir": dir,
 		"kubeconfig": "/var/lib/rancher/k3s/agent/kubelet.kubeconfig", "root-dir": "/var/lib/kubelet",
 	} {
@@ -154,13 +154,20 @@ func TestFlannelConfig(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(p.flannelConfig()), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	config := clusterConfig{podCIDRs: []string{"10.42.0.0/16"}, flannelBackend: "host-gw"}
+	config := clusterConfig{podNetworks: networks(t, "10.42.0.0/16"), flannelBackend: "host-gw"}
 	file, err := flannelConfig(Options{}, config, p)
 	if err != nil || file != p.flannelConfig() {
 		t.Fatalf("%s, %v", file, err)
 	}
 	if data, err := os.ReadFile(file); err != nil || !strings.Contains(string(data), `"host-gw"`) || !strings.Contains(string(data), `"10.42.0.0/16"`) {
 		t.Errorf("%s, %v", data, err)
+	}
+	config.podNetworks = networks(t, "10.42.0.0/16", "fd00:42::/56")
+	if file, err = flannelConfig(Options{}, config, p); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(file); err != nil || !strings.Contains(string(data), `"IPv6Network":"fd00:42::/56"`) {
+		t.Errorf("of two families: %s, %v", data, err)
 	}
 	own := write(t, filepath.Join(dir, "own.json"), "{}")
 	if file, err = flannelConfig(Options{Cluster: configschema.Cluster{FlannelConf: own}}, config, p); err != nil || file != own {
@@ -180,6 +187,61 @@ func TestDirectServers(t *testing.T) {
 		s, err := newServers(Options{Log: slog.New(slog.DiscardHandler), Cluster: configschema.Cluster{Server: server, DisableAPIServerLB: true}}, newPaths(t.TempDir()))
 		if err != nil || s.balancer != nil || !s.direct || s.address != want {
 			t.Errorf("%s: %+v, %v", server, s, err)
+		}
+	}
+}
+
+func networks(t *testing.T, texts ...string) []*net.IPNet {
+	t.Helper()
+	var all []*net.IPNet
+	for _, text := range texts {
+		_, network, err := net.ParseCIDR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, network)
+	}
+	return all
+}
+
+// TestFamilies: a node has an address of each family that pods have.
+func TestFamilies(t *testing.T) {
+	four, six := net.ParseIP("192.0.2.7"), net.ParseIP("2001:db8::7")
+	for _, test := range []struct {
+		pods []*net.IPNet
+		node []net.IP
+		ok   bool
+	}{
+		{networks(t, "10.42.0.0/16"), []net.IP{four}, true},
+		{networks(t, "10.42.0.0/16"), []net.IP{six, four}, true},
+		{networks(t, "10.42.0.0/16"), []net.IP{six}, false},
+		{networks(t, "10.42.0.0/16", "fd00:42::/56"), []net.IP{four, six}, true},
+		{networks(t, "10.42.0.0/16", "fd00:42::/56"), []net.IP{four}, false},
+		{networks(t, "fd00:42::/56"), []net.IP{four}, false},
+	} {
+		err := clusterConfig{podNetworks: test.pods}.matches(test.node)
+		if (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), "give node-ip an address of each family") {
+			t.Errorf("pods %v, node %v: %v", test.pods, test.node, err)
+		}
+	}
+}
+
+func TestCNI(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "10-flannel.conflist")
+	if err := writeCNI(file, []string{"10.42.1.0/24", "fd00:42:0:1::/64"}, []string{"10.42.0.0/16", "fd00:42::/56"}, 1450); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(data)), "")
+	for _, want := range []string{
+		`"ranges":[[{"subnet":"10.42.1.0/24"}],[{"subnet":"fd00:42:0:1::/64"}]]`,
+		`"routes":[{"dst":"10.42.0.0/16"},{"dst":"fd00:42::/56"}]`, `"mtu":1450`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %s:\n%s", want, data)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,7 +44,9 @@ type Options struct {
 	// then joins through the loopback with the server's own agent token.
 	Server   bool
 	NodeName string
-	NodeIP   net.IP
+	// NodeIPs are the node's addresses, one a family; the first is by which it is
+	// known.
+	NodeIPs []net.IP
 	// ExternalIPs are at which the node is reached from outside of its network.
 	ExternalIPs []net.IP
 	// NodePassword proves to the server that this machine is the one that
@@ -82,8 +85,11 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	if err := config.matches(opts.NodeIPs); err != nil {
+		return err
+	}
 	opts.Cluster.NodeLabel = config.labels(opts.Cluster.NodeLabel)
-	rules := tunnel.NewRules(config.egress, []net.IP{opts.NodeIP}, config.podNetworks)
+	rules := tunnel.NewRules(config.egress, opts.NodeIPs, config.podNetworks)
 	servers.tunnels.options.Rules = rules
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -179,7 +185,7 @@ func (o Options) join(ctx context.Context, s *servers, log *slog.Logger) (*join.
 		NodeName:     o.NodeName,
 		NodePassword: o.NodePassword,
 		BootID:       o.BootID,
-		NodeIPs:      append([]net.IP{o.NodeIP}, o.ExternalIPs...),
+		NodeIPs:      slices.Concat(o.NodeIPs, o.ExternalIPs),
 		DataDir:      o.Cluster.DataDir,
 		Log:          log.With("component", "join"),
 	}

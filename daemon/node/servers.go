@@ -61,7 +61,7 @@ func newServers(opts Options, p paths) (*servers, error) {
 	if opts.Server {
 		port := strconv.Itoa(opts.Cluster.HTTPSListenPort)
 		s.address = net.JoinHostPort("127.0.0.1", port)
-		s.self = net.JoinHostPort(opts.NodeIP.String(), port)
+		s.self = net.JoinHostPort(opts.NodeIPs[0].String(), port)
 		if advertised := opts.Cluster.AdvertiseAddress; advertised != "" {
 			s.self = net.JoinHostPort(advertised, port)
 		}

@@ -20,6 +20,7 @@ func newAgentConfig(c configschema.Cluster, node string) (api.Config, error) {
 		FlannelBackend:        c.FlannelBackend,
 		EgressSelectorMode:    c.EgressSelectorMode,
 		DisableKubeProxy:      bool(c.DisableKubeProxy),
+		FlannelIPv6Masq:       bool(c.FlannelIPv6Masq),
 		FlannelExternalIP:     bool(c.FlannelExternalIP),
 		DisableCCM:            bool(c.DisableCloudController),
 		DisableHelmController: true, // this release has no Helm controller,

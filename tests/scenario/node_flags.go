@@ -38,10 +38,14 @@ var nodeFlags = Scenario{
 		if err != nil {
 			return err
 		}
+		t.ExpectOnConsole(vm.Allowance{
+			Re:     regexp.MustCompile(`Failed to start skerry-node\.service`),
+			Reason: "the node can't start without the resolv.conf of its configuration, which is what this is about",
+		})
 		const resolvConf = "/etc/rancher/pods-resolv.conf"
 		userData, err := t.agentConfig(ctx, agentName, map[string]string{
 			"node-external-ip": "203.0.113.7", "node-internal-dns": "agent-1.internal", "node-external-dns": "agent-1.example.org,edge.example.org",
-			"resolv-conf": resolvConf, "disable-apiserver-lb": "true", "kubelet-arg": "feature-gates+=GracefulNodeShutdown=true",
+			"resolv-conf": resolvConf, "disable-apiserver-lb": "true",
 		})
 		if err != nil {
 			return err

@@ -88,6 +88,7 @@ var All = slices.Concat([]Scenario{
 	agentBehindNAT,
 	diskCloned,
 	nodeFlags,
+	dualStack,
 	bootstrapRace,
 	lbFailover,
 	lbAllDownAndBack,
