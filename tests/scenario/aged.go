@@ -147,8 +147,8 @@ func sameProcesses(ctx context.Context, m *vm.Machine, before string) error {
 	return err
 }
 
-// watch is one watch of ConfigMaps, by a kubectl that ends with it, on a server.
-type watch struct {
+// configMapWatch is one watch of ConfigMaps, by a kubectl that ends with it, on a server.
+type configMapWatch struct {
 	server    *vm.Machine
 	namespace string
 	made      int
@@ -159,13 +159,13 @@ const (
 	watchFile = "/run/test-watch"
 )
 
-func newWatch(ctx context.Context, server *vm.Machine, namespace string) (*watch, error) {
+func newWatch(ctx context.Context, server *vm.Machine, namespace string) (*configMapWatch, error) {
 	_, err := server.Run(ctx, "sudo systemd-run --quiet --unit="+watchUnit+" --property=StandardOutput=file:"+watchFile+
 		" kubectl --kubeconfig "+adminKubeconfig+" -n "+namespace+" get configmaps --watch -o name")
 	if err != nil {
 		return nil, err
 	}
-	w := &watch{server: server, namespace: namespace}
+	w := &configMapWatch{server: server, namespace: namespace}
 	return w, w.goesOn(ctx)
 }
 
@@ -173,7 +173,7 @@ func newWatch(ctx context.Context, server *vm.Machine, namespace string) (*watch
 const adminKubeconfig = "/etc/rancher/k3s/k3s.yaml"
 
 // goesOn makes a ConfigMap and waits until the watch has told of it.
-func (w *watch) goesOn(ctx context.Context) error {
+func (w *configMapWatch) goesOn(ctx context.Context) error {
 	w.made++
 	name := fmt.Sprintf("seen-%d", w.made)
 	if err := vm.Wait(ctx, "a ConfigMap to be made", vm.ReadyTimeout, func(ctx context.Context) error {

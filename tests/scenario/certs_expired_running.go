@@ -38,7 +38,7 @@ var certsExpiredRunning = Scenario{
 		machines := []*vm.Machine{server, agent}
 		running := map[*vm.Machine]string{}
 		var containers string
-		var seen *watch
+		var seen *configMapWatch
 		if err := t.Step("a watch begins", func() error {
 			for _, m := range machines {
 				if running[m], err = processes(ctx, m); err != nil {
