@@ -119,7 +119,7 @@ var dualStack = Scenario{
 					return err
 				}
 				t.ExpectOnConsole(vm.Allowance{
-					Re:     regexp.MustCompile(`Failed to start skerry-node\.service`),
+					Re:     regexp.MustCompile(`Failed to start skerry-node`),
 					Reason: "the node has no address of a family that its pods would have",
 				})
 				if err := single.WaitSSH(ctx); err != nil {

@@ -39,7 +39,7 @@ var nodeFlags = Scenario{
 			return err
 		}
 		t.ExpectOnConsole(vm.Allowance{
-			Re:     regexp.MustCompile(`Failed to start skerry-node\.service`),
+			Re:     regexp.MustCompile(`Failed to start skerry-node`),
 			Reason: "the node can't start without the resolv.conf of its configuration, which is what this is about",
 		})
 		const resolvConf = "/etc/rancher/pods-resolv.conf"
