@@ -50,7 +50,7 @@ var lbAllDownAndBack = Scenario{
 						return err
 					}
 				}
-				return says(ctx, stays, "sudo skerry status", regexp.MustCompile(`(?s)(FAILED.*){3}`))
+				return says(ctx, stays, "sudo skerry status", regexp.MustCompile(`:6443\s+FAILED\s+down`))
 			}},
 			step{"an agent is rebooted meanwhile", func() error { return rebooted.Reboot(ctx) }},
 			step{"the last server comes back: both agents use it", func() error {
