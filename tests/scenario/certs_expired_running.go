@@ -127,7 +127,7 @@ func readyByKubectl(ctx context.Context, server *vm.Machine, nodes ...string) er
 				return err
 			}
 			if out != "True" {
-				return fmt.Errorf("Ready is %q", out)
+				return fmt.Errorf("its condition Ready is %q", out)
 			}
 			renewed, err := server.Kubectl(ctx, "-n", "kube-node-lease", "get", "lease", name, "-o", "jsonpath={.spec.renewTime}")
 			if err != nil {
