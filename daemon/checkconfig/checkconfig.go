@@ -6,7 +6,6 @@
 package checkconfig
 
 import (
-	"os"
 	"path/filepath"
 )
 
@@ -65,8 +64,3 @@ func Worst(checks []Check) State {
 }
 
 func (m Machine) path(name string) string { return filepath.Join(m.Root, name) }
-
-func (m Machine) exists(name string) bool {
-	_, err := os.Stat(m.path(name))
-	return err == nil
-}
