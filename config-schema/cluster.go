@@ -19,7 +19,8 @@ type Cluster struct {
 	TokenFile string `yaml:"token-file"`
 	// Secret that agents join with, where it is not to be the token.
 	AgentToken Secret `yaml:"agent-token"`
-	// URL of the server to join, such as https://server-1:6443.
+	// URL of the server to join, such as https://server-1:6443. With role: server, a
+	// server of a cluster that has an embedded etcd, of which this one becomes a member.
 	Server string `yaml:"server"`
 	// Name of the node. The default is the hostname.
 	NodeName string `yaml:"node-name"`
@@ -169,6 +170,15 @@ type Cluster struct {
 	DatastoreCertFile string `yaml:"datastore-certfile"`
 	// File of that certificate's key.
 	DatastoreKeyFile string `yaml:"datastore-keyfile"`
+	// Whether this is the first server of a cluster that its servers keep themselves,
+	// in an etcd whose members they are; the others have its URL as server. It has no
+	// meaning any more once the cluster is there.
+	ClusterInit Switch `yaml:"cluster-init"`
+	// Further arguments of this server's etcd member, as name=value.
+	EtcdArg ArgList `yaml:"etcd-arg"`
+	// Whether the metrics of the etcd member are served on the node's address too, at
+	// port 2381, to whoever asks.
+	EtcdExposeMetrics Switch `yaml:"etcd-expose-metrics"`
 }
 
 func (c *Cluster) check(s scope) {
@@ -185,6 +195,7 @@ func (c *Cluster) check(s scope) {
 		"kube-apiserver-arg":          c.KubeAPIServerArg,
 		"kube-controller-manager-arg": c.KubeControllerManagerArg,
 		"kube-scheduler-arg":          c.KubeSchedulerArg,
+		"etcd-arg":                    c.EtcdArg,
 	} {
 		for i, arg := range args {
 			checkArg(s, s.item(key, i), arg)

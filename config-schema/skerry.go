@@ -109,10 +109,6 @@ func (k *Skerry) checkRole(role Role, cluster scope) {
 		return
 	}
 	k.checkServer(cluster)
-	if k.Cluster.Server != "" {
-		cluster.problem(cluster.at("server"), "joining as a further server is not supported by this release",
-			"remove role: server to join as an agent, or remove the key")
-	}
 }
 
 func (k *Skerry) checkAgent(cluster scope) {
@@ -131,6 +127,16 @@ func (k *Skerry) checkAgent(cluster scope) {
 }
 
 func (k *Skerry) checkServer(cluster scope) {
+	for _, key := range []string{"server", "cluster-init"} {
+		if cluster.has(key) && cluster.has("datastore-endpoint") {
+			cluster.problem(cluster.at(key), "is for a cluster that its servers keep themselves, and this one is kept at datastore-endpoint",
+				"remove one of them")
+		}
+	}
+	if k.Cluster.Server != "" && !cluster.has("token") && !cluster.has("token-file") {
+		cluster.problem(cluster.at("token"), "a server that joins others needs the token of their cluster",
+			"it is in /var/lib/rancher/k3s/server/token on each of them")
+	}
 	for _, key := range clusterKeys() {
 		if cluster.has(key) && k3sKeys[key] == onAgent {
 			cluster.problem(cluster.at(key), "is for agents only, and this machine is a server", "remove it")

@@ -176,6 +176,9 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.datastore-cafile", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.datastore-certfile", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.datastore-keyfile", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.cluster-init", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.etcd-arg", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.etcd-expose-metrics", When: Restart, Units: []string{controlUnit}},
 }
 
 // Outcome is what becomes of one change.

@@ -48,6 +48,14 @@ func Symlink(target, path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// Rename gives a file or directory another name in the same directory, which survives a power cut.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
+}
+
 // Remove deletes a file for good: not even a power cut brings it back.
 func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

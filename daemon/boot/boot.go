@@ -37,6 +37,10 @@ import (
 // completed with what the daemon found out. It holds the token: 0600, in /run.
 const ClusterFile = "/run/skerry/cluster.yaml"
 
+// roleFile is beside it, and tells the unit of the node what the keys of K3s don't: that a machine with a server to join
+// is a server, too.
+const roleFile = "role"
+
 // clusterPhase is the last one, in which the machine only waits.
 const clusterPhase = "cluster"
 
@@ -179,6 +183,10 @@ func (b *Boot) writeCluster(cluster configschema.Cluster) error {
 	name := cmp.Or(b.clusterFile, ClusterFile)
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
+	}
+	role := filepath.Join(filepath.Dir(name), roleFile)
+	if err := atomicfile.Write(role, fmt.Appendf(nil, "SKERRY_ROLE=%s\n", b.role), 0o644); err != nil {
+		return fmt.Errorf("write %s: %w", role, err)
 	}
 	if err := atomicfile.Write(name, data, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

@@ -73,6 +73,29 @@ func readFiles(dir string) (files, error) {
 	return found, nil
 }
 
+// Export returns the files of the identity that are below the server directory dir in K3s' form, as JSON in the clear: what
+// servers that join an embedded etcd are given.
+func Export(dir string) ([]byte, error) {
+	found, err := readFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	delete(found, passwdFile) // a server has its own
+	return json.Marshal(found)
+}
+
+// Import makes the files below dir those of another server's Export, or of a server of K3s. A file that is newer than the
+// other server's is an error (NewerOnDiskError), and nothing is written then.
+func Import(dir string, exported []byte) error {
+	found, err := parseFiles(exported)
+	if err != nil {
+		return err
+	}
+	delete(found, passwdFile)
+	_, err = found.adopt(dir)
+	return err
+}
+
 // parseFiles reads the plain text of bootstrap data. Older releases of K3s had the contents alone.
 func parseFiles(plain []byte) (files, error) {
 	var found files

@@ -16,9 +16,9 @@ import (
 // tendOwnNode does for this server's own Node what its kubelet may not, until ctx
 // ends. A server without an agent has none, and warns itself of its certificates,
 // which its node would else do.
-func tendOwnNode(ctx context.Context, client kubernetes.Interface, opts Options) error {
+func tendOwnNode(ctx context.Context, client kubernetes.Interface, opts Options, m nodeMarks) error {
 	if !opts.Cluster.DisableAgent {
-		return labelControlPlane(ctx, client, opts.NodeName, opts.Log)
+		return m.keep(ctx, client, opts.NodeName, opts.Log)
 	}
 	warnOldNode(ctx, client, opts.NodeName, opts.Log)
 	expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)

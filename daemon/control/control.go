@@ -31,6 +31,7 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/addons"
+	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/cloud"
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/expiry"
@@ -90,10 +91,28 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	// The datastore outlives everything that uses it: kube-apiserver can't stop
 	// without it. It comes first, since the cluster's identity is in it.
-	if kind := datastore.Kind(opts.Cluster.DatastoreEndpoint.Reveal()); kind != "sqlite" {
+	embedded, err := embeddedEtcd(ctx, opts, layout)
+	if err != nil {
+		return fmt.Errorf("embedded etcd: %w", err)
+	}
+	certificates := pki.Options{
+		NodeName:      opts.NodeName,
+		NodeIPs:       slices.Concat(opts.NodeIPs, opts.NodeExternalIPs),
+		TLSSANs:       opts.Cluster.TLSSAN,
+		ServiceIP:     serviceIP.AsSlice(),
+		ClusterDomain: opts.Cluster.ClusterDomain,
+		Etcd:          embedded != nil,
+		Now:           time.Now,
+	}
+	if embedded != nil { // its members know each other by certificates
+		if _, err := pki.Ensure(layout.server, certificates); err != nil {
+			return fmt.Errorf("prepare certificates in %s: %w", layout.tls, err)
+		}
+	} else if kind := datastore.Kind(opts.Cluster.DatastoreEndpoint.Reveal()); kind != "sqlite" {
 		opts.Status("waiting for the " + kind + " datastore")
 	}
-	store, err := datastore.Open(context.WithoutCancel(ctx), datastore.Options{
+	store, err := datastore.Open(ctx, datastore.Options{
+		Etcd:     embedded,
 		Endpoint: opts.Cluster.DatastoreEndpoint.Reveal(),
 		CAFile:   opts.Cluster.DatastoreCAFile,
 		CertFile: opts.Cluster.DatastoreCertFile,
@@ -113,14 +132,7 @@ func Run(ctx context.Context, opts Options) error {
 	if err := identity.sync(ctx); err != nil {
 		return fmt.Errorf("agree on the cluster's identity: %w", err)
 	}
-	bundle, err := pki.Ensure(layout.server, pki.Options{
-		NodeName:      opts.NodeName,
-		NodeIPs:       slices.Concat(opts.NodeIPs, opts.NodeExternalIPs),
-		TLSSANs:       opts.Cluster.TLSSAN,
-		ServiceIP:     serviceIP.AsSlice(),
-		ClusterDomain: opts.Cluster.ClusterDomain,
-		Now:           time.Now,
-	})
+	bundle, err := pki.Ensure(layout.server, certificates)
 	if err != nil {
 		return fmt.Errorf("prepare certificates in %s: %w", layout.tls, err)
 	}
@@ -142,7 +154,7 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 
-	sup, err := supervisor.New(supervisor.Config{
+	supervision := supervisor.Config{
 		Cluster:          opts.Cluster,
 		Bundle:           bundle,
 		Tokens:           tokens,
@@ -152,7 +164,12 @@ func Run(ctx context.Context, opts Options) error {
 		ShareAuthorities: identity.shareAuthorities,
 		ShareToken:       identity.shareToken,
 		Log:              opts.Log.With("component", "supervisor"),
-	})
+	}
+	if m := store.Member(); m != nil {
+		supervision.Members = m.Members
+		supervision.Bootstrap = func() ([]byte, error) { return bootstrap.Export(layout.server) }
+	}
+	sup, err := supervisor.New(supervision)
 	if err != nil {
 		return err
 	}
@@ -179,6 +196,9 @@ func Run(ctx context.Context, opts Options) error {
 
 	if err := expiry.Register(opts.Cluster.DataDir, "server", opts.Log); err != nil {
 		return err
+	}
+	if m := store.Member(); m != nil {
+		run("etcd", m.Failed)
 	}
 	run("certificates", func(ctx context.Context) error { return renewCertificates(ctx, bundle, opts) })
 	run("supervisor", func(ctx context.Context) error {
@@ -226,7 +246,14 @@ func Run(ctx context.Context, opts Options) error {
 				return elect.lead(ctx, cloudLease, func(ctx context.Context) error { return cloud.Run(ctx, client) })
 			})
 		}
-		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts) })
+		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts, marks(member(store))) })
+		if m := store.Member(); m != nil {
+			run("etcd members", func(ctx context.Context) error {
+				return elect.leadAgain(ctx, memberLease, func(ctx context.Context) error {
+					return tendMembers(ctx, client, m, opts.Log.With("component", "etcd"))
+				})
+			})
+		}
 		opts.Ready()
 		<-ctx.Done()
 		return nil

@@ -17,6 +17,7 @@ import (
 // identity is what makes servers one cluster, on this server's disk and in the datastore.
 type identity struct {
 	store *datastore.Store
+	etcd  bool   // whether there is an embedded etcd
 	dir   string // the server directory
 	log   *slog.Logger
 
@@ -25,7 +26,7 @@ type identity struct {
 }
 
 func newIdentity(opts Options, l layout, store *datastore.Store) (*identity, error) {
-	i := &identity{store: store, dir: l.server, log: opts.Log}
+	i := &identity{store: store, etcd: store.Member() != nil, dir: l.server, log: opts.Log}
 	var err error
 	i.password, i.before, err = token.ServerPassword(l.server, opts.Cluster.Token.Reveal())
 	return i, err
@@ -86,7 +87,7 @@ func (i *identity) with(ctx context.Context, do func(context.Context, bootstrap.
 		Dir:      i.dir,
 		Password: i.password,
 		Shared:   i.store.Shared,
-		Create:   func(dir string) error { return pki.EnsureAuthorities(dir, time.Now) },
+		Create:   func(dir string) error { return pki.EnsureAuthorities(dir, i.etcd, time.Now) },
 		Log:      i.log,
 	})
 }

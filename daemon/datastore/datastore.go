@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package datastore opens the store that holds a cluster: SQLite on this machine, or a database or etcd that servers share.
-// Whatever is behind it, kube-apiserver and this process speak etcd's protocol to it: kine translates.
+// Package datastore opens the store that holds a cluster: SQLite on this machine, an etcd that the servers form among
+// themselves, or a database or etcd elsewhere that they share. Whatever is behind it, kube-apiserver and this process speak
+// etcd's protocol to it: kine translates.
 package datastore
 
 import (
@@ -20,6 +21,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 	"go.uber.org/zap"
+
+	"github.com/skerry-os/skerry/daemon/etcd"
 )
 
 // emulatedEtcd is the etcd version kine reports; kube-apiserver turns features
@@ -49,9 +52,11 @@ type Options struct {
 	// CAFile, CertFile and KeyFile are for the connection to a database or etcd; empty without TLS, or with the system's
 	// authorities and no client certificate.
 	CAFile, CertFile, KeyFile string
-	Dir                       string // of SQLite's file, absolute
-	Socket                    string // where kine listens, absolute
-	Log                       *slog.Logger
+	// Etcd is this server's member of the etcd that the servers form, instead of an endpoint.
+	Etcd   *etcd.Options
+	Dir    string // of SQLite's file, absolute
+	Socket string // where kine listens, absolute
+	Log    *slog.Logger
 }
 
 // Store is an open store.
@@ -64,7 +69,8 @@ type Store struct {
 	Endpoints                 []string
 	CAFile, CertFile, KeyFile string
 
-	kine *kine // nil for etcd
+	kine *kine        // nil for etcd
+	etcd *etcd.Member // nil for one that is elsewhere
 }
 
 // Kind returns what an endpoint leads to, or "" if that is nothing known.
@@ -87,9 +93,12 @@ func Kind(endpoint string) string {
 	return ""
 }
 
-// Open opens the store. It returns when that answers; a database that can't be reached is tried for five minutes. Its
-// errors don't quote the endpoint.
+// Open opens the store. It returns when that answers; a database that can't be reached is tried for five minutes, and the
+// members of an embedded etcd are waited for until ctx ends. The store outlives ctx. Its errors don't quote the endpoint.
 func Open(ctx context.Context, opts Options) (*Store, error) {
+	if opts.Etcd != nil {
+		return openEtcd(ctx, opts)
+	}
 	s := &Store{Kind: Kind(opts.Endpoint)}
 	if s.Kind == "" {
 		return nil, errors.New("datastore-endpoint: no such kind of datastore; begin it with sqlite://, postgres://, mysql://, nats://, http:// or https://")
@@ -104,7 +113,11 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		dsn = "sqlite://" + filepath.Join(opts.Dir, "state.db") + sqliteOptions
 	}
 	started := time.Now()
-	k, shared, err := startKine(ctx, opts, dsn)
+	// What is opened outlives ctx, which only ends the opening.
+	open, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	opening := context.AfterFunc(ctx, giveUp)
+	defer opening()
+	k, shared, err := startKine(open, opts, dsn)
 	for attempt := 1; err != nil && attempt < openAttempts && s.Kind != "sqlite"; attempt++ {
 		opts.Log.Warn("datastore not opened; trying again", "error", err)
 		select {
@@ -112,9 +125,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 			return nil, ctx.Err()
 		case <-time.After(openPause):
 		}
-		k, shared, err = startKine(ctx, opts, dsn)
+		k, shared, err = startKine(open, opts, dsn)
 	}
 	if err != nil {
+		giveUp()
 		return nil, fmt.Errorf("open %s datastore: %w", s.Kind, err)
 	}
 	s.kine, s.Shared = k, shared
@@ -128,10 +142,29 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// openEtcd starts this server's member.
+func openEtcd(ctx context.Context, opts Options) (*Store, error) {
+	started := time.Now()
+	member, err := etcd.Start(ctx, *opts.Etcd)
+	if err != nil {
+		return nil, fmt.Errorf("open embedded etcd: %w", err)
+	}
+	s := &Store{Kind: "etcd", Shared: true, Endpoints: []string{member.Endpoint()}, etcd: member}
+	s.CAFile, s.CertFile, s.KeyFile = etcd.Files(opts.Etcd.TLS)
+	opts.Log.Info("datastore is open", "kind", "embedded etcd", "took", time.Since(started).Round(time.Millisecond))
+	return s, nil
+}
+
+// Member is this server's member of an embedded etcd, or nil.
+func (s *Store) Member() *etcd.Member { return s.etcd }
+
 // Close closes the store. What was acknowledged is on the disk before.
 func (s *Store) Close() {
 	if s.kine != nil {
 		s.kine.stop()
+	}
+	if s.etcd != nil {
+		s.etcd.Close()
 	}
 }
 

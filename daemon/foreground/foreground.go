@@ -98,7 +98,7 @@ func Run(ctx context.Context, o Options) error {
 	cluster := filepath.Join(o.RunDir, clusterFile)
 	list := []child{
 		{name: "images", argv: []string{o.Skerry, "images", "import"}, once: true, grace: time.Second},
-		{name: "node", argv: []string{o.Skerry, "node", "--config", cluster}, grace: 30 * time.Second},
+		{name: "node", argv: []string{o.Skerry, "node", "--config", cluster, "--role", string(o.Role)}, grace: 30 * time.Second},
 	}
 	if o.Role == configschema.RoleServer {
 		wanted["control"] = true

@@ -50,10 +50,13 @@ func kindOf(err error) error {
 	return errAnswer
 }
 
-// explain says what went wrong and what to do, in one line. The line about node
-// passwords is K3s', for which users search.
+// explain says what went wrong and what to do, in one line.
 func explain(server string, err error, retry time.Duration) string {
-	var what string
+	return fmt.Sprintf("%s; trying again in %s", why(server, err), retry.Round(time.Second))
+}
+
+// why says what went wrong and what to do. The line about node passwords is K3s', for which users search.
+func why(server string, err error) (what string) {
 	switch kindOf(err) { //nolint:errorlint // kindOf returns the sentinels themselves
 	case ErrUnreachable: //nolint:errorlint // the same
 		what = fmt.Sprintf("cannot reach server %s: %v", server, cause(err))
@@ -76,7 +79,7 @@ func explain(server string, err error, retry time.Duration) string {
 	default:
 		what = fmt.Sprintf("joining server %s failed: %v", server, err)
 	}
-	return fmt.Sprintf("%s; trying again in %s", what, retry.Round(time.Second))
+	return what
 }
 
 // kindError gives err a kind without putting the kind into its text.

@@ -36,6 +36,7 @@ const (
 type session struct {
 	server    string
 	token     token.Token
+	user      string       // that the token is used as
 	anonymous *http.Client // the server is trusted, and doesn't know us
 	node      *http.Client // with this node's certificate; nil without
 }
@@ -70,7 +71,7 @@ func (s *session) close() {
 // names it. With a short one there is only the server's word, unless it has a
 // certificate that the whole world trusts.
 func (j *joiner) trust(ctx context.Context, t token.Token) (*session, error) {
-	s := &session{server: j.Server, token: t}
+	s := &session{server: j.Server, token: t, user: token.UserNode}
 	if t.CAHash == "" {
 		world := j.client(&tls.Config{})
 		_, err := s.get(ctx, world, api.PathCACerts)
@@ -198,9 +199,9 @@ func (s *session) authenticated(ctx context.Context, method, path string, header
 	if s.token.Bootstrap != "" {
 		header.Set("Authorization", "Bearer "+s.token.Bootstrap)
 	} else {
-		// Whoever the token was made for, here it is used by a node.
+		// Whoever the token was made for, it is used by a node or a server here.
 		r := http.Request{Header: header}
-		r.SetBasicAuth(token.UserNode, s.token.Password)
+		r.SetBasicAuth(s.user, s.token.Password)
 	}
 	return s.do(ctx, s.anonymous, method, path, header, body)
 }

@@ -37,6 +37,7 @@ const (
 // process is what control and node have in common: who this machine is.
 type process struct {
 	configFile string
+	role       string // of the node process, "" for what the configuration says
 	cluster    configschema.Cluster
 	nodeName   string
 	nodeIPs    []net.IP // the first is by which the node is known
@@ -166,6 +167,14 @@ func readToken(c *configschema.Cluster) error {
 	return nil
 }
 
+// isServer reports whether the node's control plane is on this machine.
+func (p *process) isServer() bool {
+	if p.role != "" {
+		return p.role == string(configschema.RoleServer)
+	}
+	return p.cluster.Server == ""
+}
+
 func controlCommand() *cobra.Command {
 	var p process
 	cmd := &cobra.Command{
@@ -215,10 +224,14 @@ func nodeCommand() *cobra.Command {
 		},
 	}
 	p.flags(cmd)
+	cmd.Flags().StringVar(&p.role, "role", "", "whether the machine is a `server` or an agent; agent by default where the configuration has a server")
 	return cmd
 }
 
 func (p *process) node(ctx context.Context) error {
+	if r := configschema.Role(p.role); r != "" && r != configschema.RoleServer && r != configschema.RoleAgent {
+		return fmt.Errorf("--role %q is neither server nor agent", p.role)
+	}
 	if err := p.start(ctx); err != nil {
 		return err
 	}
@@ -232,7 +245,7 @@ func (p *process) node(ctx context.Context) error {
 	}
 	return node.Run(ctx, node.Options{
 		Cluster:      p.cluster,
-		Server:       p.cluster.Server == "",
+		Server:       p.isServer(),
 		NodeName:     p.nodeName,
 		NodeIPs:      p.nodeIPs,
 		ExternalIPs:  p.external,

@@ -16,8 +16,8 @@ import (
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
-// authorityNames are those of a server; without a datastore of its own it has the
-// first three.
+// authorityNames are those of a server; one that is no member of an embedded etcd
+// has the first three.
 var authorityNames = []string{"client", "server", "request-header", "etcd/server", "etcd/peer"}
 
 // serviceKeyFile holds the keys that tokens of service accounts are verified

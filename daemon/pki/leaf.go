@@ -29,6 +29,7 @@ const supervisorLeaf = "serving-supervisor"
 var (
 	clientUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	serverUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	memberUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 )
 
 // masters is the group Kubernetes grants everything to.
@@ -52,7 +53,7 @@ func (b *Bundle) listLeaves(opts Options) []leaf {
 		return leaf{file, b.server, s}
 	}
 	server := serverSANs(opts)
-	return []leaf{
+	leaves := []leaf{
 		client("client-admin", "system:admin", masters...),
 		client("client-supervisor", "system:k3s-supervisor", masters...),
 		client("client-controller", "system:kube-controller-manager"),
@@ -65,6 +66,20 @@ func (b *Bundle) listLeaves(opts Options) []leaf {
 		serving("kube-scheduler/kube-scheduler", "kube-scheduler", nil, loopbackSANs),
 		serving("kube-controller-manager/kube-controller-manager", "kube-controller-manager", nil, loopbackSANs),
 	}
+	if opts.Etcd {
+		// Members look for the address that another calls from in its certificate.
+		member := func(file, cn string, ca *authority) leaf {
+			s := subject{commonName: cn, usage: memberUsage}
+			s.dnsNames, s.ips = splitSANs(server)
+			return leaf{file, ca, s}
+		}
+		leaves = append(leaves,
+			member("etcd/server-client", "etcd-server", b.etcd),
+			member("etcd/peer-server-client", "etcd-peer", b.peer),
+			leaf{"etcd/client", b.etcd, subject{commonName: "etcd-client", usage: clientUsage}},
+		)
+	}
+	return leaves
 }
 
 var loopbackSANs = []string{"localhost", "127.0.0.1", "::1"}

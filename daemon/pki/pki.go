@@ -58,7 +58,9 @@ type Options struct {
 	// ServiceIP is the cluster IP of the Service "kubernetes".
 	ServiceIP     net.IP
 	ClusterDomain string
-	Now           func() time.Time // time.Now when nil
+	// Etcd is whether the server is a member of an embedded etcd.
+	Etcd bool
+	Now  func() time.Time // time.Now when nil
 }
 
 // Bundle is the server's certificates, complete and valid. Its methods may be
@@ -69,6 +71,7 @@ type Bundle struct {
 	client        *authority
 	server        *authority
 	requestHeader *authority
+	etcd, peer    *authority // of an embedded etcd, or nil
 	serving       atomic.Pointer[tls.Certificate]
 	replaced      bool
 
@@ -91,7 +94,7 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 	if b.replaced, err = atomicfile.Commit(filepath.Join(dir, stagedFile)); err != nil {
 		return nil, fmt.Errorf("replace authorities: %w", err)
 	}
-	if err := b.ensureAuthorities(); err != nil {
+	if err := b.ensureAuthorities(opts.Etcd); err != nil {
 		return nil, err
 	}
 	b.leaves = b.listLeaves(opts)
@@ -100,27 +103,26 @@ func Ensure(dir string, opts Options) (*Bundle, error) {
 }
 
 // EnsureAuthorities is the part of Ensure that is the same on all servers of a cluster.
-func EnsureAuthorities(dir string, now func() time.Time) error {
-	return (&Bundle{dir: dir, now: now}).ensureAuthorities()
+func EnsureAuthorities(dir string, etcd bool, now func() time.Time) error {
+	return (&Bundle{dir: dir, now: now}).ensureAuthorities(etcd)
 }
 
-func (b *Bundle) ensureAuthorities() error {
+func (b *Bundle) ensureAuthorities(etcd bool) error {
 	if now := b.now(); now.Before(firstSaneTime) {
 		return fmt.Errorf("refusing to date certificates %s: the clock isn't set", now.Format(time.RFC3339))
 	}
-	for _, sub := range []string{"", "cred", "etc", "tls", "tls/kube-controller-manager", "tls/kube-scheduler"} {
+	dirs := []string{"", "cred", "etc", "tls", "tls/kube-controller-manager", "tls/kube-scheduler"}
+	authorities := []namedAuthority{{"client", &b.client}, {"server", &b.server}, {"request-header", &b.requestHeader}}
+	if etcd {
+		dirs = append(dirs, "tls/etcd")
+		authorities = append(authorities, namedAuthority{"etcd/server", &b.etcd}, namedAuthority{"etcd/peer", &b.peer})
+	}
+	for _, sub := range dirs {
 		if err := os.MkdirAll(filepath.Join(b.dir, sub), dirMode); err != nil {
 			return fmt.Errorf("create server directory: %w", err)
 		}
 	}
-	for _, a := range []struct {
-		name string
-		to   **authority
-	}{
-		{"client", &b.client},
-		{"server", &b.server},
-		{"request-header", &b.requestHeader},
-	} {
+	for _, a := range authorities {
 		authority, err := ensureAuthority(b.tlsPath(), a.name, b.now())
 		if err != nil {
 			return err
@@ -128,6 +130,12 @@ func (b *Bundle) ensureAuthorities() error {
 		*a.to = authority
 	}
 	return ensureServiceKey(b.tlsPath())
+}
+
+// namedAuthority is where an authority of a name goes.
+type namedAuthority struct {
+	name string
+	to   **authority
 }
 
 // Renew issues anew what is about to expire or was asked for by RequestRotation,

@@ -12,9 +12,9 @@ import (
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 )
 
-// newAgentConfig returns what agents are told of the cluster c (with defaults
+// AgentConfig returns what agents are told of the cluster c (with defaults
 // applied) by the server on node.
-func newAgentConfig(c configschema.Cluster, node string) (api.Config, error) {
+func AgentConfig(c configschema.Cluster, node string) (api.Config, error) {
 	a := api.Config{
 		ClusterDomain:         c.ClusterDomain,
 		FlannelBackend:        c.FlannelBackend,

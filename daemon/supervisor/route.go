@@ -37,7 +37,7 @@ func (s *Server) routeTable() map[string]route {
 		api.PathPing:              {get, nil, false, text("pong")},
 		api.PathCACerts:           {get, nil, false, text(string(bundle.ServerCAPEM()))},
 		api.PathConnect:           {get[:1], []string{api.NodeGroup}, false, s.connect},
-		api.PathConfig:            {get, agents, true, s.agentConfig},
+		api.PathConfig:            {get, append(servers, agents...), true, s.agentConfig},
 		api.PathReadyz:            {get, agents, true, s.readyz},
 		api.PathAPIServers:        {get, agents, true, s.apiServers},
 		api.PathClientCA:          {get, agents, true, text(string(bundle.ClientCAPEM()))},
@@ -48,6 +48,8 @@ func (s *Server) routeTable() map[string]route {
 		api.PathClientControllers: {post, agents, true, s.signer(bundle.SignController)},
 		admin.PathAuthorities:     {put, servers, false, s.replaceAuthorities},
 		admin.PathToken:           {put, servers, false, s.replaceToken},
+		api.PathServerBootstrap:   {get, servers, true, s.serverBootstrap},
+		api.PathMembers:           {get, servers, true, s.members},
 	}
 }
 

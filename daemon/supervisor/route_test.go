@@ -60,6 +60,8 @@ func TestEndpoints(t *testing.T) {
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
 		"other node": 200, "expired node": 401, "self-made node": 401, "self-made admin": 401,
 	}
+	agentsAndServers := maps.Clone(onlyAgents)
+	agentsAndServers["server"] = 200
 	// The header names agent-1.
 	onlyItself := maps.Clone(onlyAgents)
 	onlyItself["other node"] = 400
@@ -85,7 +87,9 @@ func TestEndpoints(t *testing.T) {
 		{"POST", admin.PathToken, all(405)},
 		{"GET", api.PathPing, all(200)},
 		{"GET", api.PathCACerts, all(200)},
-		{"GET", api.PathConfig, onlyAgents},
+		{"GET", api.PathConfig, agentsAndServers},
+		{"GET", api.PathServerBootstrap, onlyServers}, // no etcd
+		{"GET", api.PathMembers, onlyServers},
 		{"GET", api.PathReadyz, onlyAgents},
 		{"GET", api.PathAPIServers, onlyAgents},
 		{"GET", api.PathClientCA, onlyAgents},
@@ -103,7 +107,7 @@ func TestEndpoints(t *testing.T) {
 		{"GET", "/v1-k3s//config", all(418)},
 		{"GET", "/v1-k3s/config/", all(418)},
 		{"GET", "/v1-k3s/%63onfig/x", all(418)},
-		{"GET", "/v1-k3s/%63onfig", onlyAgents}, // the same path, written otherwise
+		{"GET", "/v1-k3s/%63onfig", agentsAndServers}, // the same path, written otherwise
 	}
 	for path := range s.routes {
 		if !slices.ContainsFunc(table, func(row struct {

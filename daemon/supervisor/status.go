@@ -51,6 +51,7 @@ var (
 	errMethod       = &statusError{code: http.StatusMethodNotAllowed, reason: metav1.StatusReasonMethodNotAllowed, message: "method not allowed"}
 	errStarting     = &statusError{code: http.StatusServiceUnavailable, reason: metav1.StatusReasonServiceUnavailable, message: "starting"}
 	errUnavailable  = &statusError{code: http.StatusServiceUnavailable, reason: metav1.StatusReasonServiceUnavailable, message: "kube-apiserver can't be asked"}
+	errEtcdDisabled = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "etcd disabled: this cluster is kept by SQLite or by a database of its own"}
 	errTooMany      = &statusError{code: http.StatusTooManyRequests, reason: metav1.StatusReasonTooManyRequests, message: "too many requests in flight, try again later"}
 	errBadGateway   = &statusError{code: http.StatusBadGateway, reason: metav1.StatusReasonUnknown, message: "dialing failed"}
 	errInternal     = &statusError{code: http.StatusInternalServerError, reason: metav1.StatusReasonInternalError, message: "internal error"}

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/client-go/kubernetes"
 
@@ -55,7 +56,11 @@ type Config struct {
 	// this server starts with what its files say wherever it is interrupted. It
 	// returns keep's error. Nil where there can be no other server.
 	ShareToken func(ctx context.Context, password string, keep func() error) error
-	Log        *slog.Logger
+	// Members lists the members of the embedded etcd, and Bootstrap returns the files
+	// of the cluster's identity, for servers that join. Nil where there is none.
+	Members   func(ctx context.Context) ([]*etcdserverpb.Member, error)
+	Bootstrap func() ([]byte, error)
+	Log       *slog.Logger
 }
 
 // ownNode is the name of the node on this machine, or empty where it has none.
@@ -98,7 +103,7 @@ type apiserver struct {
 
 // New returns a Server and writes what kube-apiserver must read to use it.
 func New(config Config) (*Server, error) {
-	agents, err := newAgentConfig(config.Cluster, config.NodeName)
+	agents, err := AgentConfig(config.Cluster, config.NodeName)
 	if err != nil {
 		return nil, err
 	}

@@ -18,12 +18,12 @@ var bootstrapRace = Scenario{
 	Native: true,
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
-		db, err := t.startDatabase(ctx, database.Postgres)
+		k, err := t.keep(ctx, database.Postgres)
 		if err != nil {
 			return err
 		}
-		defer db.Close()
-		servers, cluster, err := t.servers(ctx, db, nil, "server-1", "server-2")
+		defer k.close()
+		servers, cluster, err := t.servers(ctx, k, nil, "server-1", "server-2")
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ var bootstrapRace = Scenario{
 		}
 		return t.Steps(
 			step{"a server with another token is refused", func() error {
-				userData, err := t.storedConfig(db, "server-3", map[string]string{"token": "another-token"})
+				userData, err := t.storedConfig(k, "server-3", map[string]string{"token": "another-token"})
 				if err != nil {
 					return err
 				}
@@ -54,7 +54,7 @@ var bootstrapRace = Scenario{
 			}},
 			step{"a server with the disk of another cluster is refused", func() error {
 				// Its own cluster first, on SQLite.
-				userData, err := t.storedConfig(nil, "server-4", nil)
+				userData, err := t.storedConfig(&kept{kind: sqlite}, "server-4", nil)
 				if err != nil {
 					return err
 				}
@@ -70,7 +70,7 @@ var bootstrapRace = Scenario{
 				if err != nil {
 					return err
 				}
-				if userData, err = t.storedConfig(db, "server-4", nil); err != nil {
+				if userData, err = t.storedConfig(k, "server-4", nil); err != nil {
 					return err
 				}
 				if err := fourth.SetUserData(userData); err != nil {
@@ -100,7 +100,7 @@ var bootstrapRace = Scenario{
 				return sameToken(ctx, servers)
 			}},
 			step{"a server whose database is away says so, and starts when it is back", func() error {
-				if err := db.Pause(); err != nil {
+				if err := k.db.Pause(); err != nil {
 					return err
 				}
 				if err := first.Reboot(ctx); err != nil {
@@ -111,7 +111,7 @@ var bootstrapRace = Scenario{
 					return err
 				}
 				t.Note("%.1fs after power-on: %s", line.At.Seconds(), line.Text)
-				if err := db.Resume(); err != nil {
+				if err := k.db.Resume(); err != nil {
 					return err
 				}
 				_, err = first.WaitServer(ctx)

@@ -20,38 +20,66 @@ var databaseAddress = netip.MustParseAddr("192.168.127.250")
 // clusterToken is the token of clusters whose servers find each other by it.
 const clusterToken = "the-token-that-all-servers-have"
 
-// startDatabase starts a database and makes it known to the machines of the lab.
-func (t *T) startDatabase(ctx context.Context, kind database.Kind) (*database.Server, error) {
-	var server *database.Server
-	err := t.Step("start "+string(kind), func() (err error) {
-		log := filepath.Join(filepath.Dir(t.lab.KeyFile()), string(kind)+".log")
-		if server, err = database.Start(ctx, kind, log, databaseName); err != nil {
-			return err
-		}
-		_, err = t.lab.Expose(databaseAddress, server.Port(), server.Address, databaseName)
-		return err
-	})
-	return server, err
+// Kinds of datastore that are no database of their own.
+const (
+	sqlite       database.Kind = "sqlite"
+	embeddedEtcd database.Kind = "embedded-etcd"
+)
+
+// kept is what keeps a scenario's clusters.
+type kept struct {
+	kind database.Kind
+	db   *database.Server // nil for what the servers keep themselves
+	// first is the server that others join, where they keep an etcd themselves; "" for the first.
+	first string
 }
 
-// storedConfig is examples/server.yaml for a server that keeps its cluster in a database; nil is its own SQLite. Arguments of kube-apiserver are as name=value.
-func (t *T) storedConfig(db *database.Server, hostname string, cluster map[string]string, apiserver ...string) ([]byte, error) {
+// keep starts a database, if the kind is one, and makes it known to the machines of the lab. The caller closes it.
+func (t *T) keep(ctx context.Context, kind database.Kind) (*kept, error) {
+	k := &kept{kind: kind}
+	if kind == sqlite || kind == embeddedEtcd {
+		return k, nil
+	}
+	return k, t.Step("start "+string(kind), func() (err error) {
+		log := filepath.Join(filepath.Dir(t.lab.KeyFile()), string(kind)+".log")
+		if k.db, err = database.Start(ctx, kind, log, databaseName); err != nil {
+			return err
+		}
+		_, err = t.lab.Expose(databaseAddress, k.db.Port(), k.db.Address, databaseName)
+		return err
+	})
+}
+
+func (k *kept) close() {
+	if k.db != nil {
+		k.db.Close()
+	}
+}
+
+// storedConfig is examples/server.yaml for a server whose cluster is kept so. Arguments of kube-apiserver are as
+// name=value.
+func (t *T) storedConfig(k *kept, hostname string, cluster map[string]string, apiserver ...string) ([]byte, error) {
 	o := vm.Overrides{
 		Hostname: hostname, AuthorizedKey: t.lab.AuthorizedKey(),
 		Cluster:       map[string]string{"token": clusterToken},
 		APIServerArgs: apiserver,
 		Files:         map[string]string{},
 	}
-	if db != nil {
-		o.Cluster["datastore-endpoint"] = db.Endpoint(databaseName)
+	switch {
+	case k.db != nil:
+		o.Cluster["datastore-endpoint"] = k.db.Endpoint(databaseName)
 		o.Cluster["datastore-cafile"] = "/etc/rancher/k3s/datastore-ca.crt"
-		o.Files["/etc/rancher/k3s/datastore-ca.crt"] = string(db.CA)
-		if db.Kind == database.Etcd {
-			o.Cluster["datastore-certfile"] = "/etc/rancher/k3s/datastore.crt"
-			o.Cluster["datastore-keyfile"] = "/etc/rancher/k3s/datastore.key"
-			o.Files["/etc/rancher/k3s/datastore.crt"] = string(db.Cert)
-			o.Files["/etc/rancher/k3s/datastore.key"] = string(db.Key)
-		}
+		o.Files["/etc/rancher/k3s/datastore-ca.crt"] = string(k.db.CA)
+	case k.kind == embeddedEtcd && k.first == "":
+		o.Cluster["cluster-init"] = "true"
+	case k.kind == embeddedEtcd:
+		o.Cluster["server"] = k.first
+	}
+	if k.kind == database.Etcd {
+		o.Cluster["datastore-certfile"] = "/etc/rancher/k3s/datastore.crt"
+		o.Cluster["datastore-keyfile"] = "/etc/rancher/k3s/datastore.key"
+		o.Files["/etc/rancher/k3s/datastore.crt"] = string(k.db.Cert)
+		o.Files["/etc/rancher/k3s/datastore.key"] = string(k.db.Key)
 	}
 	for key, value := range cluster {
 		o.Cluster[key] = value
@@ -60,12 +88,12 @@ func (t *T) storedConfig(db *database.Server, hostname string, cluster map[strin
 }
 
 // servers boots servers of one cluster at once.
-func (t *T) servers(ctx context.Context, db *database.Server, cluster map[string]string, names ...string) ([]*vm.Machine, *vm.Cluster, error) {
+func (t *T) servers(ctx context.Context, k *kept, cluster map[string]string, names ...string) ([]*vm.Machine, *vm.Cluster, error) {
 	var machines []*vm.Machine
 	var api *vm.Cluster
 	err := t.Step(fmt.Sprintf("boot %d servers at once", len(names)), func() error {
 		for _, name := range names {
-			userData, err := t.storedConfig(db, name, cluster)
+			userData, err := t.storedConfig(k, name, cluster)
 			if err != nil {
 				return err
 			}
@@ -74,6 +102,9 @@ func (t *T) servers(ctx context.Context, db *database.Server, cluster map[string
 				return err
 			}
 			machines = append(machines, m)
+			if k.first == "" {
+				k.first = m.URL()
+			}
 		}
 		for _, m := range machines {
 			c, err := m.WaitServer(ctx)

@@ -32,6 +32,7 @@ func haScenarios() []Scenario {
 		{database.Postgres, SuiteTest, maxSilenceSQL},
 		{database.MariaDB, SuiteAll, maxSilenceSQL},
 		{database.Etcd, SuiteAll, maxSilenceEtcd},
+		{embeddedEtcd, SuiteAll, maxSilenceEtcd},
 	} {
 		all = append(all, Scenario{
 			Name:   "ha-" + string(s.kind),
@@ -75,7 +76,7 @@ var outages = []outage{
 	},
 }
 
-// haCluster is three servers that share a database, and two agents that joined by a fixed address.
+// haCluster is three servers that share a datastore, and two agents that joined by a fixed address.
 type haCluster struct {
 	servers, agents []*vm.Machine
 	api             *vm.Cluster // of the first server
@@ -86,11 +87,11 @@ var haServers, haAgents = []string{"server-1", "server-2", "server-3"}, []string
 // fixedName is a registration address that is not a server's own.
 const fixedName = "cluster.lab.example"
 
-// haCluster boots the machines. The caller closes the database.
-func (t *T) haCluster(ctx context.Context, db *database.Server) (*haCluster, error) {
+// haCluster boots the machines.
+func (t *T) haCluster(ctx context.Context, k *kept) (*haCluster, error) {
 	c := &haCluster{}
 	var err error
-	if c.servers, c.api, err = t.servers(ctx, db, map[string]string{"tls-san": fixedName}, haServers...); err != nil {
+	if c.servers, c.api, err = t.servers(ctx, k, map[string]string{"tls-san": fixedName}, haServers...); err != nil {
 		return nil, err
 	}
 	return c, t.Step("two agents join by a fixed address", func() error {
@@ -123,12 +124,12 @@ func (t *T) haCluster(ctx context.Context, db *database.Server) (*haCluster, err
 }
 
 func loseServers(ctx context.Context, t *T, kind database.Kind, silent time.Duration) error {
-	db, err := t.startDatabase(ctx, kind)
+	k, err := t.keep(ctx, kind)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	c, err := t.haCluster(ctx, db)
+	defer k.close()
+	c, err := t.haCluster(ctx, k)
 	if err != nil {
 		return err
 	}

@@ -32,12 +32,12 @@ var lbFailover = Scenario{
 	Native: true,
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
-		db, err := t.startDatabase(ctx, database.Postgres)
+		k, err := t.keep(ctx, database.Postgres)
 		if err != nil {
 			return err
 		}
-		defer db.Close()
-		c, err := t.haCluster(ctx, db)
+		defer k.close()
+		c, err := t.haCluster(ctx, k)
 		if err != nil {
 			return err
 		}

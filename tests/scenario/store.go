@@ -21,7 +21,7 @@ import (
 // storeScenarios ask the same of every kind of datastore.
 func storeScenarios() []Scenario {
 	var all []Scenario
-	for _, kind := range []database.Kind{"sqlite", database.Postgres, database.MariaDB, database.Etcd} {
+	for _, kind := range []database.Kind{sqlite, database.Postgres, database.MariaDB, database.Etcd, embeddedEtcd} {
 		all = append(all, Scenario{
 			Name:   "store-" + string(kind),
 			Suite:  SuiteAll,
@@ -43,15 +43,12 @@ const (
 )
 
 func keepsPromises(ctx context.Context, t *T, kind database.Kind) error {
-	var db *database.Server
-	if kind != "sqlite" {
-		var err error
-		if db, err = t.startDatabase(ctx, kind); err != nil {
-			return err
-		}
-		defer db.Close()
+	k, err := t.keep(ctx, kind)
+	if err != nil {
+		return err
 	}
-	userData, err := t.storedConfig(db, serverName, nil,
+	defer k.close()
+	userData, err := t.storedConfig(k, serverName, nil,
 		"event-ttl="+storeTTL.String(), "etcd-compaction-interval="+storeCompaction.String())
 	if err != nil {
 		return err

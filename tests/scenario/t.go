@@ -195,9 +195,16 @@ func (t *T) scanConsoles() error {
 	for _, m := range t.lab.Machines() {
 		for boot, console := range m.Consoles() {
 			lines := console.Lines()
-			found := vm.Scan(lines[min(t.scanned[console], len(lines)):], t.expected...)
-			t.scanned[console] = len(lines)
 			where := fmt.Sprintf("console of %s, boot %d", m.Name(), boot+1)
+			unseen := lines[min(t.scanned[console], len(lines)):]
+			t.scanned[console] = len(lines)
+			if vm.HasStaleBreakpoints() {
+				var times int
+				if unseen, times = vm.WithoutStaleBreakpoints(unseen); times > 0 {
+					t.Note("%s: this QEMU had the kernel run into a breakpoint that it had taken away, and reboot", where)
+				}
+			}
+			found := vm.Scan(unseen, t.expected...)
 			for i, f := range found {
 				if i == maxFindings {
 					errs = append(errs, fmt.Errorf("%s: and %d more", where, len(found)-i))

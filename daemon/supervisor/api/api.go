@@ -31,6 +31,11 @@ const (
 	PathClientKubelet     = "/v1-k3s/client-kubelet.crt"
 	PathClientKubeProxy   = "/v1-k3s/client-kube-proxy.crt"
 	PathClientControllers = "/v1-k3s/client-k3s-controller.crt"
+	// Servers ask for these when they join an embedded etcd: the files of the
+	// cluster's identity as package bootstrap has them, in the clear, and the members,
+	// as etcd's MemberListResponse.
+	PathServerBootstrap = "/v1-k3s/server-bootstrap"
+	PathMembers         = "/db/info"
 )
 
 // Headers by which a node says who it is.
