@@ -24,13 +24,11 @@ import (
 	"github.com/skerry-os/skerry/daemon/change"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/identity"
-	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/unit"
-	"github.com/skerry-os/skerry/daemon/version"
 )
 
 // ClusterFile is where the control plane and the node read the cluster section,
@@ -315,62 +313,6 @@ func (b *Boot) unitStatus(ctx context.Context) []unit.Status {
 		out = append(out, s)
 	}
 	return out
-}
-
-// Status returns the state of this machine.
-func (b *Boot) Status(ctx context.Context) status.Machine {
-	units := b.unitStatus(ctx)
-	servers := b.servers(ctx)
-	waiting := b.waitingForReboot()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	m := status.Machine{
-		Version:    version.Skerry,
-		Kubernetes: version.Kubernetes,
-		Node:       b.nodeName,
-		Role:       string(b.role),
-		Phases:     b.sequence.Reports(),
-		Units:      units,
-		Servers:    servers,
-		Reboot:     waiting,
-		Ready:      b.ready,
-	}
-	if b.section.DisableAgent {
-		m.Node, m.NoAgent = "", true
-	}
-	if b.address != nil {
-		m.Address = b.address.String()
-	}
-	if b.loaded != nil {
-		m.Config = b.loaded.Document.Source
-	}
-	if b.trial != nil {
-		m.Trial = b.trial.until
-	}
-	for _, p := range b.problems {
-		m.Problems = append(m.Problems, p.String())
-	}
-	for _, s := range units {
-		if s.Active != "active" && s.Name != unit.Images {
-			m.Ready = false
-		}
-	}
-	return m
-}
-
-// nodeTimeout is short: status is asked for when something hangs.
-const nodeTimeout = time.Second
-
-// servers asks the node process for the servers it knows. One that doesn't
-// answer is no reason to show no status; its unit says what is wrong with it.
-func (*Boot) servers(ctx context.Context) []loadbalancer.ServerStatus {
-	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
-	defer cancel()
-	node, err := status.Get[status.Node](ctx, status.NodeSocket)
-	if err != nil {
-		return nil
-	}
-	return node.Servers
 }
 
 func (b *Boot) tell(line string) {

@@ -5,6 +5,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,8 +28,9 @@ func statusCommand() *cobra.Command {
 		Short: "Show how the boot went and whether the node is Ready",
 		Long: `Show how the boot went, phase by phase, the units Skerry runs, and whether the
 node is Ready in its cluster; a server without an agent (disable-agent) has no node,
-and is Ready when its API answers. An agent also shows the servers it knows, the best
-first; its own processes reach them through a load balancer on the loopback.
+and is Ready when its API answers. A server also shows its datastore and the nodes
+whose tunnels are open; an agent the servers it knows, the best first, which its own
+processes reach through a load balancer on the loopback.
 
 ` + command.ExitCodes,
 		Example: `  skerry status
@@ -87,6 +90,12 @@ func statusText(m status.Machine) string {
 	if len(m.Reboot) > 0 {
 		fmt.Fprintf(w, "Reboot\tneeded for %s\n", strings.Join(m.Reboot, ", "))
 	}
+	if c := m.Certificates; c != nil {
+		fmt.Fprintf(w, "Certificates\tvalid until %s (%s)\n", c.Next.Local().Format(time.DateOnly), c.File)
+	}
+	if m.Control != nil {
+		writeControl(w, m.Control)
+	}
 	fmt.Fprintf(w, "Ready\t%t\n\nPHASE\tSTATE\tSECONDS\t\n", m.Ready)
 	for _, p := range m.Phases {
 		fmt.Fprintf(w, "%s\t%s\t%.1f\t%s\n", p.Name, p.State, p.Seconds, p.Error)
@@ -96,6 +105,9 @@ func statusText(m status.Machine) string {
 	}
 	for _, u := range m.Units {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", u.Name, u.Active, u.Restarts, u.Text)
+	}
+	if m.Control != nil {
+		writeMembers(w, m.Control.Datastore.Members)
 	}
 	if len(m.Servers) > 0 {
 		fmt.Fprintf(w, "\nSERVER\tSTATE\tTUNNEL\tCONNECTIONS\t\n")
@@ -108,11 +120,48 @@ func statusText(m status.Machine) string {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Address, s.State, tunnel, s.Connections, s.Failure)
 	}
 	w.Flush()
-	for _, p := range m.Problems {
+	problems := slices.Clone(m.Problems)
+	if m.Certificates != nil {
+		problems = append(problems, m.Certificates.Problems...)
+	}
+	for _, p := range problems {
 		fmt.Fprintf(&b, "\nproblem: %s", p)
 	}
-	if len(m.Problems) > 0 {
+	if len(problems) > 0 {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// writeControl tells of the datastore and the tunnels of a server.
+func writeControl(w io.Writer, c *status.Control) {
+	parts := []string{c.Datastore.Kind}
+	if c.Datastore.Bytes > 0 {
+		parts = append(parts, fmt.Sprintf("%.1f MiB", float64(c.Datastore.Bytes)/(1<<20)))
+	}
+	if c.Datastore.Problem != "" {
+		parts = append(parts, c.Datastore.Problem)
+	} else {
+		parts = append(parts, fmt.Sprintf("read in %.1f ms", c.Datastore.Seconds*1000))
+	}
+	fmt.Fprintf(w, "Datastore\t%s\n", strings.Join(parts, ", "))
+	if len(c.Tunnels) > 0 {
+		fmt.Fprintf(w, "Tunnels\tfrom %s\n", strings.Join(c.Tunnels, ", "))
+	}
+}
+
+func writeMembers(w io.Writer, members []status.Member) {
+	if len(members) > 0 {
+		fmt.Fprintf(w, "\nETCD MEMBER\tADDRESS\tSTATE\t\n")
+	}
+	for _, m := range members {
+		state := "voter"
+		switch {
+		case m.Leader:
+			state = "leader"
+		case !m.Votes:
+			state = "learner"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, m.Address, state)
+	}
 }

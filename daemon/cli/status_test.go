@@ -16,6 +16,12 @@ func TestStatusText(t *testing.T) {
 	}{
 		{status.Machine{Node: "a", Role: "server", Ready: true}, "Role        server\n", "pods"},
 		{status.Machine{Role: "server", NoAgent: true, Ready: true}, "Role        server, runs no pods\n", "Node"},
+		{status.Machine{Control: &status.Control{Datastore: status.Datastore{Kind: "sqlite", Bytes: 3 << 20, Seconds: 0.002}}}, "Datastore   sqlite, 3.0 MiB, read in 2.0 ms\n", "MEMBER"},
+		{status.Machine{Control: &status.Control{Datastore: status.Datastore{Kind: "postgres", Problem: "deadline exceeded"}}}, "Datastore   postgres, deadline exceeded\n", "read in"},
+		{status.Machine{Control: &status.Control{Tunnels: []string{"a", "b"}, Datastore: status.Datastore{Members: []status.Member{
+			{Name: "x-1", Address: "https://x:2380", Votes: true, Leader: true}, {Name: "y-2", Address: "https://y:2380"},
+		}}}}, "y-2          https://y:2380  learner", "voter"},
+		{status.Machine{Certificates: &status.Certificates{File: "/a.crt", Problems: []string{"/b.crt is damaged"}}}, "problem: /b.crt is damaged\n", "Datastore"},
 	} {
 		got := statusText(test.machine)
 		if !strings.Contains(got, test.has) || strings.Contains(got, test.not) {

@@ -36,6 +36,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/supervisor"
 	"github.com/skerry-os/skerry/daemon/token"
 )
@@ -147,6 +148,9 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("prepare tokens in %s: %w", layout.server, err)
 	}
+	if err := compareRunning(ctx, opts, store, tokens); err != nil {
+		return err
+	}
 	if err := bundle.WriteKubeconfigs(apiserverPort); err != nil {
 		return err
 	}
@@ -200,6 +204,11 @@ func Run(ctx context.Context, opts Options) error {
 	if m := store.Member(); m != nil {
 		run("etcd", m.Failed)
 	}
+	run("status", func(ctx context.Context) error {
+		return status.Serve(ctx, status.ControlSocket, func(ctx context.Context) status.Control {
+			return status.Control{Datastore: store.Status(ctx), Tunnels: sup.Tunnels()}
+		})
+	})
 	run("certificates", func(ctx context.Context) error { return renewCertificates(ctx, bundle, opts) })
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))

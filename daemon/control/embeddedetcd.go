@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -18,15 +17,10 @@ import (
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/etcd"
 	"github.com/skerry-os/skerry/daemon/join"
-	"github.com/skerry-os/skerry/daemon/supervisor"
 )
 
-const (
-	// learnPause is between attempts to reach the server that this one joins.
-	learnPause = 2 * time.Second
-	// compareTimeout bounds the question of a server that has joined before: it must start without the others.
-	compareTimeout = 5 * time.Second
-)
+// learnPause is between attempts to reach the server that this one joins.
+const learnPause = 2 * time.Second
 
 // embeddedEtcd returns how this server takes part in an embedded etcd, or nil where the cluster is kept by something else.
 //
@@ -65,15 +59,7 @@ func embeddedEtcd(ctx context.Context, opts Options, l layout) (*etcd.Options, e
 		return members, nil
 	}
 	if began {
-		ctx, cancel := context.WithTimeout(ctx, compareTimeout)
-		defer cancel()
-		err := compare(ctx, opts, server)
-		var mismatch *MismatchError
-		if err != nil && !errors.As(err, &mismatch) {
-			opts.Log.Info("this server's settings are not compared with the cluster's", "reason", server.Explain(err))
-			return e, nil
-		}
-		return e, err
+		return e, nil // it must start without the others; see compareRunning
 	}
 	return e, learn(ctx, opts, l, server)
 }
@@ -112,33 +98,6 @@ func learn(ctx context.Context, opts Options, l layout, server *join.Server) err
 		case <-time.After(learnPause):
 		}
 	}
-}
-
-// MismatchError is for settings that must be the same on all servers, and aren't.
-type MismatchError struct {
-	Server      string
-	Differences []string // such as "cluster-cidr: 10.42.0.0/16 there, 10.50.0.0/16 here"
-}
-
-func (e *MismatchError) Error() string {
-	return "critical configuration value mismatch between servers: " + strings.Join(e.Differences, "; ") +
-		"; make them what " + e.Server + " has, or change them on all servers while none runs. Nothing was changed"
-}
-
-// compare asks a server for its settings, and compares those that must be the same.
-func compare(ctx context.Context, opts Options, server *join.Server) error {
-	theirs, err := server.Config(ctx)
-	if err != nil {
-		return err
-	}
-	ours, err := supervisor.AgentConfig(opts.Cluster, opts.NodeName)
-	if err != nil {
-		return err
-	}
-	if differences := theirs.Differences(ours); len(differences) > 0 {
-		return &MismatchError{Server: theirs.ServerNodeName, Differences: differences}
-	}
-	return nil
 }
 
 // member is what this server's member of an embedded etcd is known by, or nil.

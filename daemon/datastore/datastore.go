@@ -69,6 +69,7 @@ type Store struct {
 	Endpoints                 []string
 	CAFile, CertFile, KeyFile string
 
+	dir  string       // of SQLite's file
 	kine *kine        // nil for etcd
 	etcd *etcd.Member // nil for one that is elsewhere
 }
@@ -100,6 +101,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return openEtcd(ctx, opts)
 	}
 	s := &Store{Kind: Kind(opts.Endpoint)}
+	if opts.Endpoint == "" {
+		s.dir = opts.Dir
+	}
 	if s.Kind == "" {
 		return nil, errors.New("datastore-endpoint: no such kind of datastore; begin it with sqlite://, postgres://, mysql://, nats://, http:// or https://")
 	}

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,8 @@ const tombstoneFile = "tombstone"
 
 // ErrRemoved is for a member that the others have removed. Its data are of no use to anybody: it may only join again.
 var ErrRemoved = errors.New("this server was removed from the cluster's etcd")
+
+var errEnded = errors.New("its last words are above; a member that the cluster has removed needs skerry.cluster.server to join it again")
 
 // Options say which member this is.
 type Options struct {
@@ -180,27 +183,42 @@ func Files(dir string) (ca, cert, key string) {
 	return filepath.Join(dir, "server-ca.crt"), filepath.Join(dir, "client.crt"), filepath.Join(dir, "client.key")
 }
 
-// Failed is closed or has an error when the member has ended by itself.
+// Failed waits until the member has ended by itself and says why, or until ctx ends. An ended member is still to be closed.
 func (m *Member) Failed(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-m.etcd.Err():
-		return fmt.Errorf("etcd: %w", err)
+		return m.ended(err)
 	case <-m.etcd.Server.StopNotify():
-		return m.ended()
+		return m.ended(errEnded)
 	}
 }
 
 // ended says why the member has ended, and keeps it from starting again if the cluster has removed it.
-func (m *Member) ended() error {
-	if m.etcd.Server.IsMemberExist(m.etcd.Server.MemberID()) {
-		return errors.New("etcd ended; see its last words above")
+func (m *Member) ended(err error) error {
+	if !m.removed() {
+		return fmt.Errorf("etcd ended: %w", err)
 	}
 	if err := atomicfile.Write(filepath.Join(m.opts.Dir, tombstoneFile), nil, 0o600); err != nil {
 		return err
 	}
 	return ErrRemoved
+}
+
+// removed reports whether the cluster has removed the member: it has seen so itself, or others know of no such member.
+func (m *Member) removed() bool {
+	if !m.etcd.Server.IsMemberExist(m.etcd.Server.MemberID()) {
+		return true
+	}
+	if m.opts.Members == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	members, err := m.opts.Members(ctx)
+	return err == nil && len(members) > 0 &&
+		!slices.ContainsFunc(members, func(other *etcdserverpb.Member) bool { return other.ID == m.id() })
 }
 
 // Close stops the member: another becomes the leader, if it was.
@@ -238,9 +256,9 @@ func (m *Member) waitReady(ctx context.Context) error {
 		case <-m.etcd.Server.ReadyNotify():
 			return nil
 		case <-m.etcd.Server.StopNotify():
-			return m.ended()
+			return m.ended(errEnded)
 		case err := <-m.etcd.Err():
-			return fmt.Errorf("etcd: %w", err)
+			return m.ended(err)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:

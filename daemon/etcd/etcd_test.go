@@ -187,17 +187,7 @@ func TestMembers(t *testing.T) {
 		}
 	})
 	t.Run("removed, it ends and joins anew", func(t *testing.T) {
-		with(t, first, func(ctx context.Context, c *clientv3.Client) error {
-			for {
-				_, err := c.MemberRemove(ctx, second.id())
-				if !errors.Is(err, rpctypes.ErrUnhealthy) { // as it is for seconds after a member has joined
-					return err
-				}
-				if err := sleep(ctx, pause); err != nil {
-					return err
-				}
-			}
-		})
+		remove(t, first, second.id())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := second.Failed(ctx); !errors.Is(err, ErrRemoved) {
@@ -214,7 +204,42 @@ func TestMembers(t *testing.T) {
 			t.Errorf("it is %s again, or without data", second.Name())
 		}
 	})
+	t.Run("removed while it was off, it ends and joins anew", func(t *testing.T) {
+		old := second.Name()
+		id := second.id()
+		second.Close()
+		remove(t, first, id)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		stale, err := Start(ctx, joining(2, "127.10.0.2"))
+		if err == nil {
+			err = stale.Failed(ctx)
+			stale.Close()
+		}
+		if !errors.Is(err, ErrRemoved) {
+			t.Fatalf("it ended with %v", err)
+		}
+		second = start(t, joining(2, "127.10.0.2"))
+		if second.Name() == old || get(t, second, "b") != "2" {
+			t.Errorf("it is %s again, or without data", second.Name())
+		}
+	})
 	second.Close()
+}
+
+func remove(t *testing.T, m *Member, id uint64) {
+	t.Helper()
+	with(t, m, func(ctx context.Context, c *clientv3.Client) error {
+		for {
+			_, err := c.MemberRemove(ctx, id)
+			if !errors.Is(err, rpctypes.ErrUnhealthy) { // as it is for seconds after a member has joined
+				return err
+			}
+			if err := sleep(ctx, pause); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 func TestArgs(t *testing.T) {

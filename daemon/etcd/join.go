@@ -126,7 +126,7 @@ func (m *Member) promote(ctx context.Context) error {
 		}
 		select {
 		case <-m.etcd.Server.StopNotify():
-			return m.ended()
+			return m.ended(errEnded)
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return ctx.Err()

@@ -53,7 +53,7 @@ func ReadCertificate(file string) (*x509.Certificate, error) {
 // /var/lib/rancher/k3s), those of the server and those of the agent, by file.
 func Inspect(dataDir string, now time.Time) ([]Certificate, error) {
 	all := []Certificate{}
-	for _, pattern := range []string{"server/tls/*.crt", "server/tls/kube-*/*.crt", "agent/*.crt"} {
+	for _, pattern := range []string{"server/tls/*.crt", "server/tls/kube-*/*.crt", "server/tls/etcd/*.crt", "agent/*.crt"} {
 		files, err := filepath.Glob(filepath.Join(dataDir, pattern))
 		if err != nil {
 			return nil, err

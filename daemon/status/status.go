@@ -23,8 +23,9 @@ import (
 
 // Where processes answer.
 const (
-	Socket     = "/run/skerry/status.sock" // the daemon: Machine
-	NodeSocket = "/run/skerry/node.sock"   // the node process: Node
+	Socket        = "/run/skerry/status.sock"  // the daemon: Machine
+	NodeSocket    = "/run/skerry/node.sock"    // the node process: Node
+	ControlSocket = "/run/skerry/control.sock" // the control plane's process: Control
 )
 
 // Machine is the state of this machine. Its JSON form is the contract of
@@ -42,6 +43,10 @@ type Machine struct {
 	Units      []unit.Status  `json:"units,omitempty" yaml:"units,omitempty"`
 	// Servers are how an agent reaches the servers of its cluster.
 	Servers []loadbalancer.ServerStatus `json:"servers,omitempty" yaml:"servers,omitempty"`
+	// Control is what a server's control plane says, if it answers.
+	Control *Control `json:"control,omitempty" yaml:"control,omitempty"`
+	// Certificates are those of the cluster on this machine.
+	Certificates *Certificates `json:"certificates,omitempty" yaml:"certificates,omitempty"`
 	// Trial is until when a configuration is on trial, unless it is confirmed.
 	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
 	// Reboot has the keys of the configuration that wait for a reboot.

@@ -132,6 +132,9 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
+// Tunnels are the nodes that are reached through tunnels, by name.
+func (s *Server) Tunnels() []string { return s.tunnel.Nodes() }
+
 // SetAPIServer says that kube-apiserver answers: requests that aren't the
 // supervisor's go to handler from now on. bootstrap knows the cluster's bootstrap
 // tokens. It is called once.

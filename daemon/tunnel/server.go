@@ -84,6 +84,9 @@ func (s *Server) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return s.remote.Dialer(to.tunnel)(ctx, "tcp", to.address)
 }
 
+// Nodes are those with a tunnel, by name.
+func (s *Server) Nodes() []string { return s.sessions.nodes() }
+
 // Connected reports whether node has a tunnel to this server.
 func (s *Server) Connected(node string) bool { return s.remote.HasSession(node) }
 

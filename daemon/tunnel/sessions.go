@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +86,12 @@ func (s *sessions) elsewhere(node, bootID string) string {
 		}
 	}
 	return ""
+}
+
+func (s *sessions) nodes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.conns))
 }
 
 func (s *sessions) closeAll() {

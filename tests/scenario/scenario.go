@@ -93,6 +93,7 @@ var All = slices.Concat([]Scenario{
 	lbFailover,
 	lbAllDownAndBack,
 	haAllOffAndOn,
+	serverReplaced,
 }, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datastore
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
+
+	"github.com/skerry-os/skerry/daemon/status"
+)
+
+// Status tells how the store is. It reads from it once.
+func (s *Store) Status(ctx context.Context) status.Datastore {
+	d := status.Datastore{Kind: s.Kind, Bytes: s.bytes()}
+	err := func() error {
+		client, err := s.Client(ctx)
+		if err != nil {
+			return err
+		}
+		defer client.Close() //nolint:errcheck // it has answered
+		started := time.Now()
+		_, err = client.Get(ctx, nowhere, etcdkube.GetOptions{})
+		d.Seconds = time.Since(started).Seconds()
+		if err != nil || s.etcd == nil {
+			return err
+		}
+		own, err := client.Status(ctx, s.etcd.Endpoint())
+		if err != nil {
+			return err
+		}
+		d.Kind, d.Bytes = "embedded etcd", own.DbSize
+		list, err := client.MemberList(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range list.Members {
+			d.Members = append(d.Members, status.Member{
+				Name: m.Name, Address: strings.Join(m.PeerURLs, ","), Votes: !m.IsLearner, Leader: m.ID == own.Leader,
+			})
+		}
+		slices.SortFunc(d.Members, func(a, b status.Member) int { return strings.Compare(a.Name, b.Name) })
+		d.Problem = strings.Join(own.Errors, "; ")
+		return nil
+	}()
+	if err != nil {
+		d.Problem = err.Error()
+	}
+	return d
+}
+
+// bytes is the size of SQLite's files.
+func (s *Store) bytes() (sum int64) {
+	if s.Kind != "sqlite" || s.dir == "" {
+		return 0
+	}
+	files, err := filepath.Glob(filepath.Join(s.dir, "state.db*"))
+	if err != nil {
+		return 0
+	}
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
+}
