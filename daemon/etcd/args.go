@@ -24,6 +24,9 @@ var ours = map[string]string{
 	"bootstrap-defrag-threshold-megabytes": "100",
 	"feature-gates":                        "InitialCorruptCheck=true",
 	"watch-progress-notify-interval":       "5s",
+	// The defaults tell of each request that a slow disk delays by a tenth of a second.
+	"warning-apply-duration":         "1s",
+	"warning-unary-request-duration": "2s",
 }
 
 // owned are what makes a member this cluster's.

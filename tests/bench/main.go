@@ -16,10 +16,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +35,9 @@ type Report struct {
 	Accelerator string          `json:"accelerator"` // "kvm" or "tcg"
 	Size        Size            `json:"size"`
 	Validate    Validate        `json:"validate"`
-	Machines    []MachineReport `json:"machines"`
+	// Join is how many seconds agents took from the start of their node process to Ready, natively, one after the other.
+	Join     []float64       `json:"join"`
+	Machines []MachineReport `json:"machines"`
 	// Ratios compare our server with the rival's: below 1, ours needs less.
 	Ratios []Ratio `json:"ratios"`
 }
@@ -62,6 +62,8 @@ func main() {
 	flag.StringVar(&b.manifests, "manifests", filepath.Join("overlay", "usr", "share", "skerry", "manifests"), "folder with the add-ons, which the rival gets too")
 	flag.StringVar(&b.out, "out", filepath.Join("build", "bench.json"), "where to write the report")
 	flag.DurationVar(&b.settle, "settle", 2*time.Minute, "how long a machine is left alone before it is measured, and while its CPU time is")
+	flag.StringVar(&b.commit, "commit", "unknown", "what the tree is at, for the report")
+	flag.BoolVar(&b.joinOnly, "join-only", false, "measure only how long agents take to join, and write no report")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -74,8 +76,10 @@ func main() {
 
 type bench struct {
 	image, build, examples, out string
+	commit                      string
 	rivals, manifests, skerry   string
 	settle                      time.Duration
+	joinOnly                    bool
 }
 
 // Memory of the measured machines in MiB: what a small machine has.
@@ -94,13 +98,22 @@ func (b *bench) run(ctx context.Context) error {
 			return err
 		}
 	}
-	report := Report{Commit: commit(ctx), Date: time.Now().UTC().Truncate(time.Second), Image: filepath.Base(b.image), Accelerator: vm.Accelerator()}
+	report := Report{Commit: b.commit, Date: time.Now().UTC().Truncate(time.Second), Image: filepath.Base(b.image), Accelerator: vm.Accelerator()}
+	if b.joinOnly {
+		if report.Join, err = b.joins(ctx); err == nil {
+			report.printJoin(os.Stdout)
+		}
+		return err
+	}
 	say("measure the size of %s", b.image)
 	if report.Size, err = measureSize(b.image, filepath.Join(b.build, "manifest.json")); err != nil {
 		return err
 	}
 	say("measure how long skerry config validate takes")
 	if report.Validate, err = measureValidate(ctx, b.skerry, b.build); err != nil {
+		return err
+	}
+	if report.Join, err = b.joins(ctx); err != nil {
 		return err
 	}
 	if report.Machines, err = b.machines(ctx); err != nil {
@@ -306,15 +319,6 @@ func (b *bench) config(lab *vm.Lab, example string, o vm.Overrides) ([]byte, err
 	}
 	o.AuthorizedKey = lab.AuthorizedKey()
 	return vm.Override(data, o)
-}
-
-// commit is what the tree was at, with a mark if it has changes; "unknown" outside of a repository.
-func commit(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(out))
 }
 
 func say(format string, args ...any) { fmt.Printf(format+" ...\n", args...) }

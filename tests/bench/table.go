@@ -15,6 +15,13 @@ const mib = 1 << 20
 // smallest is the PSS in KiB below which processes are summed up in the table; the JSON has all.
 const smallest = 2048
 
+func (r Report) printJoin(t io.Writer) {
+	fmt.Fprintf(t, "\nJOIN, natively\tseconds from the node process's start to Ready\n")
+	for i, took := range r.Join {
+		fmt.Fprintf(t, "agent %d\t%.1f\n", i+1, took)
+	}
+}
+
 func (r Report) print(out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\ncommit %s, %s, guests run by %s\n", r.Commit, r.Image, r.Accelerator)
@@ -26,6 +33,7 @@ func (r Report) print(out io.Writer) error {
 	}
 	fmt.Fprintf(t, "\nCONFIG\tmilliseconds\n")
 	fmt.Fprintf(t, "validate %d lines (at most %d)\t%.0f\n", r.Validate.Lines, validatePromise, r.Validate.Milliseconds)
+	r.printJoin(t)
 	for _, m := range r.Machines {
 		fmt.Fprintf(t, "\n%s (%d CPUs, %d MiB)\tseconds since power-on\n", m.Role, m.CPUs, m.Memory)
 		for _, s := range m.Boot {

@@ -56,12 +56,21 @@ func isAgentNodeAt(ctx context.Context, c *vm.Cluster, name string, agent *vm.Ma
 			return fmt.Errorf("node %s has the label %s", node.Name, label)
 		}
 	}
+	return isNodeAt(ctx, c, name, agent)
+}
+
+// isNodeAt checks that a Node is a machine's.
+func isNodeAt(ctx context.Context, c *vm.Cluster, name string, m *vm.Machine) error {
+	node, err := c.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
 	for _, a := range node.Status.Addresses {
-		if a.Address == agent.Address().String() {
+		if a.Address == m.Address().String() {
 			return nil
 		}
 	}
-	return fmt.Errorf("node %s has addresses %v, not %s", node.Name, node.Status.Addresses, agent.Address())
+	return fmt.Errorf("node %s has addresses %v, not %s", node.Name, node.Status.Addresses, m.Address())
 }
 
 func keepsPassword(ctx context.Context, c *vm.Cluster, agent *vm.Machine, node string) error {

@@ -71,13 +71,12 @@ var serverReplaced = Scenario{
 				if err := cluster.CoreV1().Nodes().Delete(ctx, broken.Name(), metav1.DeleteOptions{}); err != nil {
 					return err
 				}
-				if _, err := replacement.WaitServer(ctx); err != nil {
+				if err := vm.Wait(ctx, "the new machine to have the Node", vm.Scaled(ownNodePatience), func(ctx context.Context) error {
+					return isNodeAt(ctx, cluster, broken.Name(), replacement)
+				}); err != nil {
 					return err
 				}
 				if err := cluster.WaitReady(ctx, haServers...); err != nil {
-					return err
-				}
-				if err := isAgentNodeAt(ctx, cluster, broken.Name(), replacement); err != nil {
 					return err
 				}
 				return says(ctx, first, "sudo skerry status", members)
