@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -151,6 +153,15 @@ func (b *Balancer) notConnected(s *server, err error) {
 	b.stepLocked(s, dialFailed)
 }
 
+// mute is for a server that has accepted a connection and then ended it without a word: to its clients it is as good as
+// one that accepts none.
+func (b *Balancer) mute(s *server, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.failure = "it ended a connection without a word: " + err.Error()
+	b.stepLocked(s, dialFailed)
+}
+
 // closeConns ends the connections to a server. Their users notice, and connect
 // again.
 func (s *server) closeConns() {
@@ -166,6 +177,26 @@ type conn struct {
 	balancer *Balancer
 	server   *server
 	once     sync.Once
+	// asked is whether anything was sent, answered whether anything came back.
+	asked, answered atomic.Bool
+}
+
+// Read notices a server that ends a connection without a word. Something between may accept connections for servers that
+// are down, as load balancers do that don't look whether they are there.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.answered.Store(true)
+	}
+	if err != nil && c.asked.Load() && !c.answered.Load() && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.balancer.mute(c.server, err)
+	}
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	c.asked.Store(true)
+	return c.Conn.Write(p)
 }
 
 func (c *conn) Close() error {

@@ -252,7 +252,8 @@ func (b *Balancer) listLocked(addresses []string) {
 	}
 }
 
-// orderLocked returns the servers in the order in which they are dialed.
+// orderLocked returns the servers in the order in which they are dialed. Of those in the same state, the ones that the
+// cluster lists come before the address that an agent registers at, behind which there may be nobody any more.
 func (b *Balancer) orderLocked() []*server {
 	order := make([]*server, 0, len(b.servers))
 	for _, s := range b.servers {
@@ -263,8 +264,14 @@ func (b *Balancer) orderLocked() []*server {
 		fmt.Fprintf(h, "%s %s", b.Seed, s.address)
 		return h.Sum64()
 	}
+	unlisted := func(s *server) int {
+		if s.listed {
+			return 0
+		}
+		return 1
+	}
 	slices.SortFunc(order, func(x, y *server) int {
-		return cmp.Or(cmp.Compare(y.state, x.state), cmp.Compare(place(x), place(y)))
+		return cmp.Or(cmp.Compare(y.state, x.state), unlisted(x)-unlisted(y), cmp.Compare(place(x), place(y)))
 	})
 	return order
 }

@@ -27,6 +27,7 @@ type network struct {
 	mu      sync.Mutex
 	servers map[string]*peer
 	silent  map[string]bool
+	mute    map[string]bool // ends connections when something is said
 }
 
 type peer struct {
@@ -36,7 +37,7 @@ type peer struct {
 }
 
 func newNetwork(t *testing.T, addresses ...string) *network {
-	n := &network{servers: map[string]*peer{}, silent: map[string]bool{}}
+	n := &network{servers: map[string]*peer{}, silent: map[string]bool{}, mute: map[string]bool{}}
 	for _, address := range addresses {
 		n.start(t, address)
 	}
@@ -67,6 +68,9 @@ func (n *network) start(t *testing.T, address string) {
 			go func() {
 				lines := bufio.NewScanner(c)
 				for lines.Scan() {
+					if n.isMute(address) {
+						break
+					}
 					fmt.Fprintf(c, "%s %s\n", address, lines.Text())
 				}
 				c.Close()
@@ -93,6 +97,18 @@ func (n *network) stop(address string) {
 	for _, c := range p.conns {
 		c.Close()
 	}
+}
+
+func (n *network) setMute(address string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mute[address] = true
+}
+
+func (n *network) isMute(address string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mute[address]
 }
 
 func (n *network) setSilent(address string, silent bool) {
@@ -426,6 +442,25 @@ func TestAllDownAndBack(t *testing.T) {
 	b.SetHealth(serverB, true)
 	b.after(time.Second)
 	b.expect(t, "back", map[string]State{serverA: Preferred, serverB: Active})
+}
+
+// What stands before the servers accepts connections though none of them is there, and ends them again: it must not keep
+// an agent from trying the servers themselves.
+func TestMuteRegistrationAddress(t *testing.T) {
+	n := newNetwork(t, fixed, serverA)
+	b := n.balancer(t, "")
+	b.SetServers([]string{serverA, serverB})
+	n.stop(serverA)
+	n.setMute(fixed)
+	if got := b.connect(t).server(t); got != "" {
+		t.Fatalf("%q answers", got)
+	}
+	b.expect(t, "nobody is there", map[string]State{fixed: Failed, serverA: Failed, serverB: Failed})
+	n.start(t, serverA)
+	if got := b.connect(t).server(t); got != serverA {
+		t.Errorf("connected to %q, want %s", got, serverA)
+	}
+	b.expect(t, "one is back", map[string]State{fixed: Failed, serverA: Recovering, serverB: Failed})
 }
 
 // Servers are replaced one by one, until none of the first is left.

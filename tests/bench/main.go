@@ -29,12 +29,12 @@ import (
 
 // Report is what build/bench.json holds.
 type Report struct {
-	Commit      string          `json:"commit"`
-	Date        time.Time       `json:"date"`
-	Image       string          `json:"image"`
-	Accelerator string          `json:"accelerator"` // "kvm" or "tcg"
-	Size        Size            `json:"size"`
-	Validate    Validate        `json:"validate"`
+	Commit      string    `json:"commit"`
+	Date        time.Time `json:"date"`
+	Image       string    `json:"image"`
+	Accelerator string    `json:"accelerator"` // "kvm" or "tcg"
+	Size        Size      `json:"size"`
+	Validate    Validate  `json:"validate"`
 	// Join is how many seconds agents took from the start of their node process to Ready, natively, one after the other.
 	Join     []float64       `json:"join"`
 	Machines []MachineReport `json:"machines"`
