@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/k3s-io/kine/pkg/drivers"
+	"github.com/k3s-io/kine/pkg/drivers/generic"
 	// The kinds of datastore there are; each registers its schemes.
 	_ "github.com/k3s-io/kine/pkg/drivers/mysql"
 	_ "github.com/k3s-io/kine/pkg/drivers/nats"
@@ -32,6 +33,10 @@ const (
 	notifyInterval = 5 * time.Second
 	// stopPatience is for requests to end.
 	stopPatience = 2 * time.Second
+	// maxConnections is how many a server has to a database. PostgreSQL has a hundred for all, and keeps those of servers
+	// whose power failed for hours: three servers that come back must still find some. kine sets no limit by itself, and
+	// says that it needs ten to fifteen.
+	maxConnections = 15
 	// keepaliveMin is etcd's limit for clients that ask whether the server is there.
 	keepaliveMin = 5 * time.Second
 )
@@ -53,9 +58,14 @@ func startKine(ctx context.Context, opts Options, dsn string) (_ *kine, shared b
 			k.cancel()
 		}
 	}()
+	pool := generic.ConnectionPoolConfig{}
+	if kind := Kind(opts.Endpoint); kind == "postgres" || kind == "mysql" {
+		pool.MaxOpen, pool.MaxIdle = maxConnections, maxConnections
+	}
 	shared, backend, err := drivers.New(ctx, &k.done, &drivers.Config{
-		Endpoint:         dsn,
-		BackendTLSConfig: kinetls.Config{CAFile: opts.CAFile, CertFile: opts.CertFile, KeyFile: opts.KeyFile},
+		Endpoint:             dsn,
+		ConnectionPoolConfig: pool,
+		BackendTLSConfig:     kinetls.Config{CAFile: opts.CAFile, CertFile: opts.CertFile, KeyFile: opts.KeyFile},
 		// kube-apiserver drives compaction, as with etcd: its interval is 5
 		// minutes, and two drivers would fight over the compact revision.
 		CompactInterval:  0,

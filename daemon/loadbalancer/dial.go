@@ -52,6 +52,7 @@ func (b *Balancer) Patience() time.Duration {
 // dialResult is how one server answered.
 type dialResult struct {
 	server *server
+	left   time.Time // the server's, before it was dialed
 	conn   net.Conn
 	err    error
 }
@@ -60,11 +61,25 @@ type dialResult struct {
 // once, the others too, until one does. What it is given as network and address
 // is ignored, so that it fits where net.Dialer's does.
 func (b *Balancer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	b.mu.Lock()
+	order, former := b.orderLocked(), b.formerLocked()
+	b.mu.Unlock()
+	c, err := b.dialFirst(ctx, order)
+	if err == nil || ctx.Err() != nil || len(former) == 0 {
+		return c, err
+	}
+	// All whom the cluster last listed are gone. One of before may be back, and knows the others.
+	c, again := b.dialFirst(ctx, former)
+	if again != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// dialFirst connects to the first of the servers, or to whichever is faster than those before it by more than headStart.
+func (b *Balancer) dialFirst(ctx context.Context, order []*server) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	b.mu.Lock()
-	order := b.orderLocked()
-	b.mu.Unlock()
 	patience := b.Patience()
 	results := make(chan dialResult, len(order)) // nobody waits for who comes too late
 	asked, answered := 0, 0
@@ -76,13 +91,16 @@ func (b *Balancer) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 		case <-turn.C:
 			s := order[asked]
 			asked++
+			b.mu.Lock()
+			left := s.left
+			b.mu.Unlock()
 			go func() {
 				began := time.Now() // of the process: what the balancer goes by may be moved
 				conn, err := b.Dial(ctx, s.address, patience)
 				if err == nil || ctx.Err() == nil {
 					b.Dialed(time.Since(began), err)
 				}
-				results <- dialResult{s, conn, err}
+				results <- dialResult{s, left, conn, err}
 			}()
 			if asked < len(order) {
 				turn.Reset(headStart)
@@ -91,7 +109,7 @@ func (b *Balancer) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 			answered++
 			if r.err == nil {
 				go closeLate(results, asked-answered)
-				return b.connected(r.server, r.conn)
+				return b.connected(r.server, r.left, r.conn)
 			}
 			errs = append(errs, r.err)
 			if ctx.Err() == nil {
@@ -130,18 +148,20 @@ func allFailed(errs []error) error {
 	return fmt.Errorf("all servers failed: %s", strings.Join(texts, "; "))
 }
 
-func (b *Balancer) connected(s *server, c net.Conn) (net.Conn, error) {
+func (b *Balancer) connected(s *server, left time.Time, c net.Conn) (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.servers[s.address] != s {
+	if s.left != left {
 		c.Close()
 		return nil, fmt.Errorf("server %s was removed while it was dialed", s.address)
 	}
 	w := &conn{Conn: c, balancer: b, server: s}
 	s.conns[w] = struct{}{}
 	s.dials++
-	s.failure = ""
-	b.stepLocked(s, dialed)
+	if !s.mute {
+		s.failure = ""
+		b.stepLocked(s, dialed)
+	}
 	return w, nil
 }
 
@@ -158,8 +178,18 @@ func (b *Balancer) notConnected(s *server, err error) {
 func (b *Balancer) mute(s *server, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.failure = "it ended a connection without a word: " + err.Error()
+	s.mute, s.failure = true, "it ended a connection without a word: "+err.Error()
 	b.stepLocked(s, dialFailed)
+}
+
+// spoke is for a server that says something: one that was mute has answered now.
+func (b *Balancer) spoke(s *server) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.mute {
+		s.mute, s.failure = false, ""
+		b.stepLocked(s, dialed)
+	}
 }
 
 // closeConns ends the connections to a server. Their users notice, and connect
@@ -185,8 +215,8 @@ type conn struct {
 // are down, as load balancers do that don't look whether they are there.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 {
-		c.answered.Store(true)
+	if n > 0 && c.answered.CompareAndSwap(false, true) {
+		c.balancer.spoke(c.server)
 	}
 	if err != nil && c.asked.Load() && !c.answered.Load() && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.balancer.mute(c.server, err)

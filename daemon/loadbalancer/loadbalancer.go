@@ -77,6 +77,10 @@ type server struct {
 	conns   map[*conn]struct{}
 	dials   int
 	failure string // of the last dial, if it failed
+	// mute is whether it ended its last connection without a word; to connect to it says nothing then.
+	mute bool
+	// left is when the cluster stopped listing it, zero while it is listed, or the default address.
+	left time.Time
 }
 
 // New returns a balancer that knows the registration address, and what the
@@ -101,12 +105,16 @@ func New(opts Options) (*Balancer, error) {
 		servers:        map[string]*server{},
 	}
 	b.addLocked(b.defaultAddress)
-	known, err := readState(opts.StateFile, opts.ServerURL)
+	known, former, err := readState(opts.StateFile, opts.ServerURL)
 	if err != nil {
 		// The registration address is left, and the cluster will tell.
 		opts.Log.Warn("the servers known before are forgotten", "error", err)
 	}
 	if len(known) > 0 {
+		for i, address := range former {
+			s := b.addLocked(address)
+			s.state, s.left = Invalid, b.Now().Add(-time.Duration(i)*time.Second)
+		}
 		b.listLocked(known)
 	}
 	return b, nil
@@ -149,7 +157,11 @@ func (b *Balancer) SetServers(addresses []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.listLocked(addresses)
-	if err := writeState(b.StateFile, b.ServerURL, addresses); err != nil {
+	state := savedState{ServerURL: b.ServerURL, ServerAddresses: addresses}
+	for _, s := range b.formerLocked() {
+		state.FormerAddresses = append(state.FormerAddresses, s.address)
+	}
+	if err := state.write(b.StateFile); err != nil {
 		b.Log.Warn("the servers aren't kept for the next start", "error", err)
 	}
 }
@@ -230,7 +242,8 @@ func (b *Balancer) listLocked(addresses []string) {
 			s = b.addLocked(address)
 			b.Log.Info("server is new", "address", address)
 		}
-		if s.listed = true; s.state == Standby {
+		s.listed, s.left = true, time.Time{}
+		if s.state == Standby || s.state == Invalid {
 			b.enterLocked(s, Unchecked)
 		}
 	}
@@ -244,12 +257,35 @@ func (b *Balancer) listLocked(addresses []string) {
 			if s.state != Failed {
 				b.enterLocked(s, Standby)
 			}
-		default:
+		case s.state != Invalid:
 			b.enterLocked(s, Invalid)
 			s.closeConns()
+			s.listed, s.up, s.mute, s.left = false, false, false, b.Now()
+		}
+	}
+	for i, s := range b.formerLocked() {
+		if i >= maxFormer {
 			delete(b.servers, s.address)
 		}
 	}
+}
+
+// maxFormer is how many servers are remembered that the cluster lists no more. A cluster whose servers are all stopped in
+// order lists the last one only, which need not be the first to come back.
+const maxFormer = 5
+
+// formerLocked returns the servers that the cluster lists no more, the latest first.
+func (b *Balancer) formerLocked() []*server {
+	var former []*server
+	for _, s := range b.servers {
+		if s.state == Invalid {
+			former = append(former, s)
+		}
+	}
+	slices.SortFunc(former, func(x, y *server) int {
+		return cmp.Or(y.left.Compare(x.left), cmp.Compare(x.address, y.address))
+	})
+	return former
 }
 
 // orderLocked returns the servers in the order in which they are dialed. Of those in the same state, the ones that the
@@ -257,7 +293,9 @@ func (b *Balancer) listLocked(addresses []string) {
 func (b *Balancer) orderLocked() []*server {
 	order := make([]*server, 0, len(b.servers))
 	for _, s := range b.servers {
-		order = append(order, s)
+		if s.state != Invalid {
+			order = append(order, s)
+		}
 	}
 	place := func(s *server) uint64 {
 		h := fnv.New64a()

@@ -463,6 +463,34 @@ func TestMuteRegistrationAddress(t *testing.T) {
 	b.expect(t, "one is back", map[string]State{fixed: Failed, serverA: Recovering, serverB: Failed})
 }
 
+// Servers that are stopped in order leave the list, the last but for itself: whichever is back first is found, by an agent
+// that was started anew meanwhile too.
+func TestFormerServers(t *testing.T) {
+	n := newNetwork(t, serverA, serverB, serverC)
+	file := filepath.Join(t.TempDir(), "state.json")
+	b := n.balancer(t, file)
+	b.SetServers([]string{serverA, serverB, serverC})
+	b.SetServers([]string{serverB, serverC})
+	b.SetServers([]string{serverC})
+	if got := b.connect(t).server(t); got != serverC {
+		t.Errorf("connected to %q, want %s", got, serverC)
+	}
+	n.stop(serverC)
+	n.stop(serverB)
+	for name, b := range map[string]*balancer{"the same": b, "started anew": n.balancer(t, file)} {
+		b.SetHealth(serverC, false)
+		if got := b.connect(t).server(t); got != serverA {
+			t.Errorf("%s: connected to %q, want %s", name, got, serverA)
+		}
+		b.expect(t, name, map[string]State{serverC: Failed, serverA: Invalid})
+		b.SetServers([]string{serverA})
+		if got := b.connect(t).server(t); got != serverA {
+			t.Errorf("%s: connected to %q, want %s", name, got, serverA)
+		}
+		b.expect(t, name+", listed again", map[string]State{serverA: Recovering})
+	}
+}
+
 // Servers are replaced one by one, until none of the first is left.
 func TestReplaced(t *testing.T) {
 	n := newNetwork(t, serverA, serverB)
