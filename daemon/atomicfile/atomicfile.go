@@ -45,7 +45,7 @@ func Symlink(target, path string) error {
 	if err := renameio.Symlink(target, path); err != nil {
 		return fmt.Errorf("link %s: %w", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // Remove deletes a file for good: not even a power cut brings it back.
@@ -53,10 +53,11 @@ func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
-func syncDir(dir string) error {
+// SyncDir makes what was created, renamed and removed in a directory last.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)

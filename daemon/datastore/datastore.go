@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -64,7 +63,8 @@ type Store struct {
 	Endpoints                 []string
 	CAFile, CertFile, KeyFile string
 
-	kine *kine // nil for etcd
+	kine *kine  // nil for etcd
+	file string // of SQLite; empty for the others
 }
 
 // Kind returns what an endpoint leads to, or "" if that is nothing known.
@@ -99,9 +99,15 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("remove stale datastore socket: %w", err)
 	}
 	logrus.SetLevel(logrus.WarnLevel) // kine logs each start of its poll loop otherwise
+	if s.Kind == "sqlite" {
+		var err error
+		if s.file, err = sqliteFile(opts.Endpoint, opts.Dir); err != nil {
+			return nil, err
+		}
+	}
 	dsn := opts.Endpoint
 	if dsn == "" {
-		dsn = "sqlite://" + filepath.Join(opts.Dir, "state.db") + sqliteOptions
+		dsn = sqliteScheme + s.file + sqliteOptions
 	}
 	started := time.Now()
 	k, shared, err := startKine(ctx, opts, dsn)

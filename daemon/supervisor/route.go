@@ -48,6 +48,7 @@ func (s *Server) routeTable() map[string]route {
 		api.PathClientControllers: {post, agents, true, s.signer(bundle.SignController)},
 		admin.PathAuthorities:     {put, servers, false, s.replaceAuthorities},
 		admin.PathToken:           {put, servers, false, s.replaceToken},
+		admin.PathSnapshot:        {post, servers, false, s.takeSnapshot},
 	}
 }
 
