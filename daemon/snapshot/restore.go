@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// restoreWork is a folder in which a restoration is prepared: one in the server directory, and one beside the store.
-	restoreWork = ".restore"
+	// restoreWork begins the names of folders in which a restoration is prepared: in the server directory, and beside the
+	// store.
+	restoreWork = ".restore-"
 	// asidePrefix begins the folders of what was there before; the rest is the time.
 	asidePrefix = "before-restore-"
 	// revisionsPerSecond is more than an embedded store writes, and leastAdvance more than any clock error has of it.
@@ -64,11 +65,36 @@ func (r Restoration) Prepare(ctx context.Context, path string) (*Prepared, error
 	if _, err := Verify(&in, info.Size()); err != nil {
 		return nil, err
 	}
-	p := &Prepared{restoration: r, store: store, files: files, path: path, work: filepath.Join(filepath.Dir(store.Path), restoreWork)}
+	if err := finishEarlier(r.Server); err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(store.Path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp(dir, restoreWork+"*")
+	if err != nil {
+		return nil, err
+	}
+	p := &Prepared{restoration: r, store: store, files: files, path: path, work: work}
 	if err := p.extract(ctx, file, info.Size()); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(p.work))
 	}
 	return p, nil
+}
+
+// finishEarlier ends a restoration that was begun and interrupted.
+func finishEarlier(server string) error {
+	if j, err := readJournal(server); err != nil || j == nil || j.Step == StepStart {
+		return err
+	}
+	lock, err := Lock(server)
+	if err != nil {
+		return fmt.Errorf("an earlier restoration isn't finished: %w", err)
+	}
+	defer lock.Close()
+	_, err = Resume(server)
+	return err
 }
 
 // Prepared is a snapshot that was checked and lies ready.
@@ -81,12 +107,6 @@ type Prepared struct {
 }
 
 func (p *Prepared) extract(ctx context.Context, file *os.File, size int64) error {
-	if err := os.RemoveAll(p.work); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(p.work, 0o700); err != nil {
-		return err
-	}
 	copied := datastore.Copy{Path: filepath.Join(p.work, "copy")}
 	out, err := os.OpenFile(copied.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -179,9 +199,12 @@ func (p *Prepared) journal() (*journal, error) {
 	passwd := new(token.Passwd)
 	passwd.Set(token.UserServer, r.Password, token.RoleServer)
 	passwd.Set(token.UserNode, r.Password, token.RoleAgent)
-	work := filepath.Join(r.Server, restoreWork)
+	work, err := os.MkdirTemp(r.Server, restoreWork+"*")
+	if err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
 	cred := filepath.Join(work, "cred")
-	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(cred, 0o700)); err != nil {
+	if err := os.Mkdir(cred, 0o700); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	if err := passwd.Write(filepath.Join(cred, "passwd")); err != nil {
@@ -208,12 +231,28 @@ func (r Restoration) identityFiles() []string {
 	return files
 }
 
-// sweepWork removes what a restoration that was never begun left. The folder beside a store elsewhere is removed by the
-// next restoration.
+// FetchFolder makes an empty folder for a snapshot that is fetched to be restored. What is left of it is removed when the
+// control plane starts.
+func FetchFolder(server string) (string, error) {
+	dir, err := os.MkdirTemp(server, restoreWork+"*")
+	if err != nil {
+		return "", fmt.Errorf("make a folder for the snapshot: %w", err)
+	}
+	return dir, nil
+}
+
+// sweepWork removes what a restoration that was never begun left. What is beside a store
+// elsewhere stays.
 func sweepWork(server string) error {
 	for _, dir := range []string{server, filepath.Join(server, "db")} {
-		if err := os.RemoveAll(filepath.Join(dir, restoreWork)); err != nil {
-			return fmt.Errorf("sweep an interrupted restoration: %w", err)
+		left, err := filepath.Glob(filepath.Join(dir, restoreWork+"*"))
+		if err != nil {
+			return err
+		}
+		for _, work := range left {
+			if err := os.RemoveAll(work); err != nil {
+				return fmt.Errorf("sweep an interrupted restoration: %w", err)
+			}
 		}
 	}
 	return nil

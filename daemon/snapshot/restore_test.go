@@ -175,7 +175,7 @@ func TestRestore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			before := files(t, to.server, ".restore", "snapshots", asidePrefix)
+			before := files(t, to.server, restoreWork, "snapshots", asidePrefix)
 			aside, begun, err := p.Commit()
 			if err != nil || !begun {
 				t.Fatal(err, begun)
@@ -216,7 +216,7 @@ func TestRestore(t *testing.T) {
 				t.Errorf("after the end: %v, %v", h, err)
 			}
 			for path := range files(t, to.server) {
-				if strings.Contains(path, restoreWork+"/") || strings.HasSuffix(path, journalFile) {
+				if strings.Contains(path, restoreWork) || strings.HasSuffix(path, journalFile) {
 					t.Errorf("%s is left", path)
 				}
 			}
@@ -424,6 +424,9 @@ func TestNeverBegun(t *testing.T) {
 func TestLost(t *testing.T) {
 	_, path, _ := takeOne(t)
 	to := newMachine(t)
+	if err := os.MkdirAll(to.server, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	p, err := to.restoration(password).Prepare(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -432,7 +435,21 @@ func TestLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(j.write(to.server), p.Discard()); err != nil {
+	// One that was interrupted is ended before another is prepared.
+	if err := j.write(to.server); err != nil {
+		t.Fatal(err)
+	}
+	again, err := to.restoration(password).Prepare(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := readJournal(to.server); err != nil || now.Step != StepStart {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if j, err = again.journal(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(j.write(to.server), again.Discard()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
