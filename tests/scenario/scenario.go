@@ -93,6 +93,9 @@ var All = slices.Concat([]Scenario{
 	lbFailover,
 	lbAllDownAndBack,
 	haAllOffAndOn,
+	snapshotRestore,
+	snapshotDamaged,
+	snapshotS3,
 }, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.
