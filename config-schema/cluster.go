@@ -179,6 +179,49 @@ type Cluster struct {
 	// Whether the metrics of the etcd member are served on the node's address too, at
 	// port 2381, to whoever asks.
 	EtcdExposeMetrics Switch `yaml:"etcd-expose-metrics"`
+	// Whether no snapshots of the datastore are taken by themselves. They are of a datastore on this machine only; others
+	// are backed up with their own tools.
+	EtcdDisableSnapshots Switch `yaml:"etcd-disable-snapshots"`
+	// When snapshots are taken, as in crontab(5), in the machine's time zone, or as @daily or @every 6h. The default is
+	// 0 */12 * * *, at noon and at midnight.
+	EtcdSnapshotScheduleCron string `yaml:"etcd-snapshot-schedule-cron"`
+	// How many of them are kept on disk. The default is 5.
+	EtcdSnapshotRetention int `yaml:"etcd-snapshot-retention"`
+	// Folder of snapshots. The default is server/db/snapshots in the data folder.
+	EtcdSnapshotDir string `yaml:"etcd-snapshot-dir"`
+	// First part of their names, before the node's name and the time. The default is etcd-snapshot.
+	EtcdSnapshotName string `yaml:"etcd-snapshot-name"`
+	// Whether they are compressed. They always are: it may be true only.
+	EtcdSnapshotCompress Switch `yaml:"etcd-snapshot-compress"`
+	// Whether snapshots are kept in a bucket of S3, or of what speaks it, too.
+	EtcdS3 Switch `yaml:"etcd-s3"`
+	// Name or address of its server, with the port if it isn't the usual one. The default is s3.amazonaws.com.
+	EtcdS3Endpoint string `yaml:"etcd-s3-endpoint"`
+	// File of the authorities that the server's certificate is checked with.
+	EtcdS3EndpointCA string `yaml:"etcd-s3-endpoint-ca"`
+	// Whether any certificate of the server is taken.
+	EtcdS3SkipSSLVerify Switch `yaml:"etcd-s3-skip-ssl-verify"`
+	// Whether it is reached without TLS.
+	EtcdS3Insecure Switch `yaml:"etcd-s3-insecure"`
+	// Access key, and with it the secret key. The default is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of
+	// skerry.environment, or else the role that the machine has in AWS.
+	EtcdS3AccessKey Secret `yaml:"etcd-s3-access-key"`
+	// Secret key.
+	EtcdS3SecretKey Secret `yaml:"etcd-s3-secret-key"`
+	// Session token of keys that expire.
+	EtcdS3SessionToken Secret `yaml:"etcd-s3-session-token"`
+	// Name of the bucket, which must be there.
+	EtcdS3Bucket string `yaml:"etcd-s3-bucket"`
+	// Whether the bucket is a part of the server's name (dns) or of the path. The default, auto, goes by the server.
+	EtcdS3BucketLookupType string `yaml:"etcd-s3-bucket-lookup-type" enum:"auto,dns,path"`
+	// Region of the bucket. The default is us-east-1.
+	EtcdS3Region string `yaml:"etcd-s3-region"`
+	// Folder in the bucket. The default is its top.
+	EtcdS3Folder string `yaml:"etcd-s3-folder"`
+	// How many scheduled snapshots are kept there. The default is 5.
+	EtcdS3Retention int `yaml:"etcd-s3-retention"`
+	// How long one transfer may take. The default is 5m.
+	EtcdS3Timeout Seconds `yaml:"etcd-s3-timeout"`
 }
 
 func (c *Cluster) check(s scope) {
@@ -189,6 +232,7 @@ func (c *Cluster) check(s scope) {
 	c.checkDisabled(s)
 	c.checkVerbosity(s)
 	c.checkPaths(s)
+	c.checkSnapshots(s)
 	for key, args := range map[string]ArgList{
 		"kubelet-arg":                 c.KubeletArg,
 		"kube-proxy-arg":              c.KubeProxyArg,
@@ -290,6 +334,8 @@ func (c *Cluster) checkPaths(s scope) {
 		"datastore-cafile":                  c.DatastoreCAFile,
 		"datastore-certfile":                c.DatastoreCertFile,
 		"datastore-keyfile":                 c.DatastoreKeyFile,
+		"etcd-snapshot-dir":                 c.EtcdSnapshotDir,
+		"etcd-s3-endpoint-ca":               c.EtcdS3EndpointCA,
 	} {
 		if name != "" {
 			s.absolute(key, name)

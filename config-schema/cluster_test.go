@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestWithDefaults(t *testing.T) {
@@ -19,14 +20,18 @@ func TestWithDefaults(t *testing.T) {
 			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.43.0.0/16"}, ClusterDNS: CommaList{"10.43.0.10"},
 			ClusterDomain: "cluster.local", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/lib/rancher/k3s", FlannelBackend: "vxlan",
 			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
-			EgressSelectorMode: "agent",
+			EgressSelectorMode: "agent", EtcdSnapshotDir: "/var/lib/rancher/k3s/server/db/snapshots",
+			EtcdSnapshotScheduleCron: "0 */12 * * *", EtcdSnapshotRetention: 5, EtcdSnapshotName: "etcd-snapshot",
+			EtcdS3Endpoint: "s3.amazonaws.com", EtcdS3Region: "us-east-1", EtcdS3Retention: 5, EtcdS3Timeout: Seconds(5 * time.Minute),
 		}},
 		{"dual stack", Cluster{ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"}, ClusterDomain: "x.y", DataDir: "/var/k"}, Cluster{
 			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"},
 			ClusterDNS:    CommaList{"10.99.0.10", "fd00:43::a"},
 			ClusterDomain: "x.y", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/k", FlannelBackend: "vxlan",
 			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
-			EgressSelectorMode: "agent",
+			EgressSelectorMode: "agent", EtcdSnapshotDir: "/var/k/server/db/snapshots",
+			EtcdSnapshotScheduleCron: "0 */12 * * *", EtcdSnapshotRetention: 5, EtcdSnapshotName: "etcd-snapshot",
+			EtcdS3Endpoint: "s3.amazonaws.com", EtcdS3Region: "us-east-1", EtcdS3Retention: 5, EtcdS3Timeout: Seconds(5 * time.Minute),
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,6 +5,8 @@ package configschema
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"time"
 )
 
 // K3s' defaults.
@@ -33,6 +35,14 @@ func (c *Cluster) WithDefaults() (Cluster, error) {
 	setDefault(&full.FlannelBackend, "vxlan")
 	setDefault(&full.ServiceNodePortRange, "30000-32767")
 	setDefault(&full.EgressSelectorMode, "agent")
+	setDefault(&full.EtcdSnapshotScheduleCron, "0 */12 * * *")
+	setDefault(&full.EtcdSnapshotRetention, 5)
+	setDefault(&full.EtcdSnapshotDir, filepath.Join(full.DataDir, "server", "db", "snapshots"))
+	setDefault(&full.EtcdSnapshotName, "etcd-snapshot")
+	setDefault(&full.EtcdS3Endpoint, "s3.amazonaws.com")
+	setDefault(&full.EtcdS3Region, "us-east-1")
+	setDefault(&full.EtcdS3Retention, 5)
+	setDefault(&full.EtcdS3Timeout, Seconds(5*time.Minute))
 	if len(full.ClusterCIDR) == 0 {
 		full.ClusterCIDR = CommaList{defaultClusterCIDR}
 	}

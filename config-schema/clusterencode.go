@@ -26,6 +26,8 @@ func EncodeCluster(c *Cluster) ([]byte, error) {
 				return nil, fmt.Errorf("encode %s: its %s has not been read", v.Type().Field(i).Tag.Get("yaml"), reference)
 			}
 			value = typed.Reveal()
+		case Seconds:
+			value = typed.String()
 		case Mode:
 			value = typed.String()
 		}

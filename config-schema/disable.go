@@ -66,6 +66,7 @@ func (k *Skerry) Warnings() []string {
 		idle(c.DisableKubeProxy, "disable-kube-proxy", kubeProxyKeys)
 	}
 	idle(c.DisableCloudController, "disable-cloud-controller", cloudKeys)
+	c.snapshotWarnings(idle)
 	if mode := c.EgressSelectorMode; bool(c.DisableAgent) && mode != "pod" && mode != "cluster" {
 		warnings = append(warnings, "disable-agent: this server is not on the network of the pods, and kube-apiserver can't reach "+
 			"webhooks and aggregated APIs that run as pods; set egress-selector-mode to cluster or pod")

@@ -30,7 +30,15 @@ func TestWarnings(t *testing.T) {
 		"{disable-scheduler: true, kube-scheduler-arg: v=2, disable-controller-manager: true, kube-controller-manager-arg: v=2}": {
 			"disable-scheduler: nothing reads kube-scheduler-arg on this machine",
 			"disable-controller-manager: nothing reads kube-controller-manager-arg on this machine"},
-		"{server: 'https://a:6443', token: t, node-label: a=b}": nil, // an agent
+		"{server: 'https://a:6443', token: t, node-label: a=b}":                      nil, // an agent
+		"{etcd-snapshot-retention: 3}":                                               nil,
+		"{etcd-snapshot-retention: 3, datastore-endpoint: 'sqlite:///var/lib/x.db'}": nil,
+		"{etcd-snapshot-retention: 3, datastore-endpoint: 'postgres://a:b@c/d'}": {
+			"datastore-endpoint: nothing reads etcd-snapshot-retention on this machine"},
+		"{etcd-snapshot-retention: 3, datastore-endpoint: {file: /etc/rancher/endpoint}}": {
+			"datastore-endpoint: nothing reads etcd-snapshot-retention on this machine"},
+		"{etcd-s3-bucket: backups, etcd-s3-folder: a}": {
+			"without etcd-s3: true: nothing reads etcd-s3-bucket, etcd-s3-folder on this machine"},
 	} {
 		c, problems := Parse("user-data", []byte("#cloud-config\nskerry: {cluster: "+text+"}\n"))
 		if len(problems) > 0 {
@@ -45,7 +53,7 @@ func TestWarnings(t *testing.T) {
 // TestIdleKeysAreKeys: a key that is renamed is renamed in all lists.
 func TestIdleKeysAreKeys(t *testing.T) {
 	keys := clusterKeys()
-	for _, key := range slices.Concat(nodeKeys, schedulerKeys, controllerManagerKeys, kubeProxyKeys, cloudKeys) {
+	for _, key := range slices.Concat(nodeKeys, schedulerKeys, controllerManagerKeys, kubeProxyKeys, cloudKeys, snapshotKeys, bucketKeys) {
 		if !slices.Contains(keys, key) {
 			t.Errorf("%q is no key of the cluster section", key)
 		}

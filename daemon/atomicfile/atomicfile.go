@@ -45,7 +45,7 @@ func Symlink(target, path string) error {
 	if err := renameio.Symlink(target, path); err != nil {
 		return fmt.Errorf("link %s: %w", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // Rename gives a file or directory another name in the same directory, which survives a power cut.
@@ -53,7 +53,7 @@ func Rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(to))
+	return SyncDir(filepath.Dir(to))
 }
 
 // Remove deletes a file for good: not even a power cut brings it back.
@@ -61,10 +61,11 @@ func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
-func syncDir(dir string) error {
+// SyncDir makes what was created, renamed and removed in a directory last.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)

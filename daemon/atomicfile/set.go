@@ -55,7 +55,7 @@ func Replace(files ...File) error {
 	}
 	var errs []error
 	for dir := range dirs {
-		errs = append(errs, syncDir(dir))
+		errs = append(errs, SyncDir(dir))
 	}
 	return errors.Join(errs...)
 }

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// prefix of the datastore's keys, K3s' contract.
-	prefix = "/bootstrap/"
+	// Prefix of the datastore's keys, K3s' contract.
+	Prefix = "/bootstrap/"
 	// lockPause and lockPatience are K3s': a server that creates the data holds an empty value until it has. One that
 	// doesn't finish within patience pauses is taken to be gone.
 	lockPause    = 5 * time.Second
@@ -239,7 +239,7 @@ func Rekey(ctx context.Context, opts Options, password string) error {
 func Forget(ctx context.Context, opts Options) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	list, err := opts.Client.List(ctx, prefix, etcdkube.ListOptions{})
+	list, err := opts.Client.List(ctx, Prefix, etcdkube.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("look for bootstrap data: %w", err)
 	}
@@ -258,7 +258,7 @@ func Forget(ctx context.Context, opts Options) error {
 func (o Options) find(ctx context.Context, key string) (mine *mvccpb.KeyValue, others int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	list, err := o.Client.List(ctx, prefix, etcdkube.ListOptions{})
+	list, err := o.Client.List(ctx, Prefix, etcdkube.ListOptions{})
 	if err != nil {
 		return nil, 0, fmt.Errorf("look for bootstrap data: %w", err)
 	}
@@ -323,4 +323,15 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
+}
+
+// Check looks whether what a datastore has below Prefix, by key, can be opened with a password: ErrOtherToken or ErrDamaged
+// if not.
+func Check(stored map[string][]byte, password string) error {
+	value := stored[keyName(password)]
+	if len(value) == 0 {
+		return ErrOtherToken
+	}
+	_, err := unseal(password, value)
+	return err
 }

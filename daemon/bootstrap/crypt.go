@@ -30,7 +30,7 @@ var errWrongToken = errors.New("it can't be decrypted with this token")
 // keyName returns the name of the datastore's key for the server token's password.
 func keyName(password string) string {
 	sum := sha256.Sum256([]byte(password))
-	return prefix + hex.EncodeToString(sum[:])[:nameDigits]
+	return Prefix + hex.EncodeToString(sum[:])[:nameDigits]
 }
 
 // encrypt returns salt ":" base64(nonce ‖ AES-256-GCM of plain), the key being derived from the password by

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skerry-os/skerry/daemon/boot"
 	"github.com/skerry-os/skerry/daemon/command"
 )
 
@@ -22,18 +23,26 @@ const kubeBinary = "/usr/libexec/skerry/skerry-kube"
 // kubeCommands are the commands that skerry-kube answers. Each replaces this
 // process, so that signals and sd_notify reach it directly.
 func kubeCommands() []*cobra.Command {
-	command := func(use, short string) *cobra.Command {
+	command := func(use, short string, first ...string) *cobra.Command {
 		return otherProgram{
-			use: use, short: short, path: kubeBinary, argv: []string{"skerry-kube", use},
+			use: use, short: short, path: kubeBinary, argv: append([]string{"skerry-kube", use}, first...),
 			complete: func(words []string) ([]cobra.Completion, cobra.ShellCompDirective) {
-				return completions(exec.Command(kubeBinary, completionArgs(use, words)...))
+				return completions(exec.Command(kubeBinary, completionArgs(use, append(slices.Clone(first), words...))...))
 			},
 		}.command()
 	}
+	// Where the daemon runs the server, its configuration is there.
+	var config []string
+	if _, err := os.Stat(boot.ClusterFile); err == nil {
+		config = []string{"--config", boot.ClusterFile}
+	}
+	snapshot := command("snapshot", "Take, list, check, delete and restore snapshots of the cluster", config...)
+	snapshot.Aliases = []string{"etcd-snapshot"}
 	return []*cobra.Command{
 		command("control", "Run the control plane: datastore, kube-apiserver, controllers, supervisor"),
 		command("node", "Run the node: registration, tunnel, kubelet, kube-proxy, pod network"),
 		command("token", "Make, list and delete tokens with which agents join, and that expire; replace the cluster's own"),
+		snapshot,
 		command("kubectl", "Run kubectl, on a server with the admin kubeconfig"),
 	}
 }

@@ -36,6 +36,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/snapshot"
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/supervisor"
 	"github.com/skerry-os/skerry/daemon/token"
@@ -83,6 +84,18 @@ type Options struct {
 // component that returns ends the process: systemd starts it again, clean.
 func Run(ctx context.Context, opts Options) error {
 	layout := newLayout(opts.Cluster)
+	lock, err := snapshot.Lock(layout.server)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	restored, err := snapshot.Resume(layout.server)
+	if err != nil {
+		return err
+	}
+	if restored != nil {
+		opts.Log.Info("the datastore is that of a snapshot", "taken", restored.Time, "node", restored.Node, "revision", restored.Revision)
+	}
 	if err := layout.create(); err != nil {
 		return err
 	}
@@ -158,6 +171,10 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 
+	taker, err := newTaker(opts, layout, store, identity, bundle)
+	if err != nil {
+		return err
+	}
 	supervision := supervisor.Config{
 		Cluster:          opts.Cluster,
 		Bundle:           bundle,
@@ -167,7 +184,10 @@ func Run(ctx context.Context, opts Options) error {
 		DataDir:          layout.server,
 		ShareAuthorities: identity.shareAuthorities,
 		ShareToken:       identity.shareToken,
-		Log:              opts.Log.With("component", "supervisor"),
+		TakeSnapshot: func(ctx context.Context, name string) ([]snapshot.Snapshot, error) {
+			return taker.Take(ctx, snapshot.Request{Name: name})
+		},
+		Log: opts.Log.With("component", "supervisor"),
 	}
 	if m := store.Member(); m != nil {
 		supervision.Members = m.Members
@@ -230,11 +250,27 @@ func Run(ctx context.Context, opts Options) error {
 			return err
 		}
 		opts.Log.Info("kube-apiserver serves", "took", time.Since(started).Round(time.Millisecond))
+		if restored != nil && !opts.Cluster.DisableAgent {
+			if err := takeOverName(ctx, client, opts); err != nil {
+				// The cluster is there all the same, and what it says to the node is to be seen there.
+				opts.Log.Error("take over the name of this node", "error", err)
+			}
+		}
 		sup.SetAPIServer(apiserver.handler(), client, newBootstrapTokens(ctx, client))
 		if err := waitCheck(ctx, client, readyCheck); err != nil {
 			return err
 		}
 		opts.Log.Info("kube-apiserver is ready", "took", time.Since(started).Round(time.Millisecond))
+		if restored != nil {
+			if err := snapshot.Done(layout.server); err != nil {
+				return err
+			}
+		}
+		if store.Embedded() && !bool(opts.Cluster.EtcdDisableSnapshots) {
+			run("snapshots", func(ctx context.Context) error {
+				return taker.Schedule(ctx, opts.Cluster.EtcdSnapshotScheduleCron, opts.scheduled())
+			})
+		}
 		if !opts.Cluster.DisableControllerManager {
 			run("kube-controller-manager", func(ctx context.Context) error {
 				return elect.lead(ctx, "kube-controller-manager", components.controllerManager)

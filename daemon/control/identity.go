@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/skerry-os/skerry/daemon/bootstrap"
@@ -21,6 +22,8 @@ type identity struct {
 	dir   string // the server directory
 	log   *slog.Logger
 
+	// mu is held while the token is replaced, in the datastore too.
+	mu       sync.Mutex
 	password string // of the server token
 	before   string // that of the last start, if it was another
 }
@@ -64,6 +67,8 @@ func (i *identity) shareAuthorities(ctx context.Context, dir string) error {
 // shareToken encrypts the datastore's data with another token, lets keep replace this server's own files, and removes what
 // is encrypted with the old one. Interrupted before its end, both tokens open the datastore.
 func (i *identity) shareToken(ctx context.Context, password string, keep func() error) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	return i.with(ctx, func(ctx context.Context, opts bootstrap.Options) error {
 		if err := bootstrap.Rekey(ctx, opts, password); err != nil {
 			return err
@@ -74,6 +79,13 @@ func (i *identity) shareToken(ctx context.Context, password string, keep func() 
 		i.password, opts.Password = password, password
 		return bootstrap.Forget(ctx, opts)
 	})
+}
+
+// withPassword calls do with the secret part of the server token, which isn't replaced meanwhile.
+func (i *identity) withPassword(do func(password string) error) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return do(i.password)
 }
 
 func (i *identity) with(ctx context.Context, do func(context.Context, bootstrap.Options) error) error {

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -69,7 +68,7 @@ type Store struct {
 	Endpoints                 []string
 	CAFile, CertFile, KeyFile string
 
-	dir  string       // of SQLite's file
+	file string       // of SQLite; empty for the others
 	kine *kine        // nil for etcd
 	etcd *etcd.Member // nil for one that is elsewhere
 }
@@ -101,9 +100,6 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return openEtcd(ctx, opts)
 	}
 	s := &Store{Kind: Kind(opts.Endpoint)}
-	if opts.Endpoint == "" {
-		s.dir = opts.Dir
-	}
 	if s.Kind == "" {
 		return nil, errors.New("datastore-endpoint: no such kind of datastore; begin it with sqlite://, postgres://, mysql://, nats://, http:// or https://")
 	}
@@ -112,9 +108,15 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("remove stale datastore socket: %w", err)
 	}
 	logrus.SetLevel(logrus.WarnLevel) // kine logs each start of its poll loop otherwise
+	if s.Kind == "sqlite" {
+		var err error
+		if s.file, err = sqliteFile(opts.Endpoint, opts.Dir); err != nil {
+			return nil, err
+		}
+	}
 	dsn := opts.Endpoint
 	if dsn == "" {
-		dsn = "sqlite://" + filepath.Join(opts.Dir, "state.db") + sqliteOptions
+		dsn = sqliteScheme + s.file + sqliteOptions
 	}
 	started := time.Now()
 	// What is opened outlives ctx, which only ends the opening.

@@ -5,7 +5,6 @@ package datastore
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -56,15 +55,11 @@ func (s *Store) Status(ctx context.Context) status.Datastore {
 
 // bytes is the size of SQLite's files.
 func (s *Store) bytes() (sum int64) {
-	if s.Kind != "sqlite" || s.dir == "" {
+	if s.file == "" {
 		return 0
 	}
-	files, err := filepath.Glob(filepath.Join(s.dir, "state.db*"))
-	if err != nil {
-		return 0
-	}
-	for _, file := range files {
-		if info, err := os.Stat(file); err == nil {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if info, err := os.Stat(s.file + suffix); err == nil {
 			sum += info.Size()
 		}
 	}

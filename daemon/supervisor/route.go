@@ -50,6 +50,7 @@ func (s *Server) routeTable() map[string]route {
 		admin.PathToken:           {put, servers, false, s.replaceToken},
 		api.PathServerBootstrap:   {get, servers, true, s.serverBootstrap},
 		api.PathMembers:           {get, servers, true, s.members},
+		admin.PathSnapshot:        {post, servers, false, s.takeSnapshot},
 	}
 }
 

@@ -85,6 +85,8 @@ func TestEndpoints(t *testing.T) {
 		{"GET", admin.PathAuthorities, all(405)},
 		{"PUT", admin.PathToken, onlyServers},
 		{"POST", admin.PathToken, all(405)},
+		{"POST", admin.PathSnapshot, onlyServers},
+		{"PUT", admin.PathSnapshot, all(405)},
 		{"GET", api.PathPing, all(200)},
 		{"GET", api.PathCACerts, all(200)},
 		{"GET", api.PathConfig, agentsAndServers},

@@ -28,6 +28,7 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/nodepassword"
 	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/snapshot"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 	"github.com/skerry-os/skerry/daemon/token"
 	"github.com/skerry-os/skerry/daemon/tunnel"
@@ -60,7 +61,10 @@ type Config struct {
 	// of the cluster's identity, for servers that join. Nil where there is none.
 	Members   func(ctx context.Context) ([]*etcdserverpb.Member, error)
 	Bootstrap func() ([]byte, error)
-	Log       *slog.Logger
+	// TakeSnapshot takes a snapshot of the datastore whose name begins with name, and
+	// says where it is. An error may come with some of that.
+	TakeSnapshot func(ctx context.Context, name string) ([]snapshot.Snapshot, error)
+	Log          *slog.Logger
 }
 
 // ownNode is the name of the node on this machine, or empty where it has none.

@@ -94,6 +94,9 @@ var All = slices.Concat([]Scenario{
 	lbAllDownAndBack,
 	haAllOffAndOn,
 	serverReplaced,
+	snapshotRestore,
+	snapshotDamaged,
+	snapshotS3,
 }, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.

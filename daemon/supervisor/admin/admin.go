@@ -25,7 +25,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/token"
 )
 
-// Paths, all for PUT and for the user server of a token.
+// Paths, all for the user server of a token, and for PUT unless it says otherwise.
 const (
 	// PathAuthorities takes pki.Authorities as JSON; the query force=true replaces
 	// authorities by unrelated ones.
@@ -33,7 +33,19 @@ const (
 	QueryForce      = "force"
 	// PathToken takes a TokenRequest.
 	PathToken = "/v1-k3s/token"
+	// PathSnapshot takes, by POST, a SnapshotRequest. What it answers are snapshots as package snapshot lists them.
+	PathSnapshot = "/db/snapshot"
 )
+
+// OperationSave is the only operation of a SnapshotRequest that needs the server: it has the datastore open.
+const OperationSave = "save"
+
+// SnapshotRequest asks for a snapshot of the datastore.
+type SnapshotRequest struct {
+	Operation string `json:"operation"`
+	// Name is the first part of the snapshot's, alone in the list.
+	Name []string `json:"name"`
+}
 
 // TokenRequest asks for another server token.
 type TokenRequest struct {
@@ -45,7 +57,7 @@ type TokenRequest struct {
 const DefaultServer = "https://127.0.0.1:6443"
 
 const (
-	// requestTimeout leaves a slow disk time.
+	// requestTimeout of PUT leaves a slow disk time.
 	requestTimeout = time.Minute
 	// maxAnswer is many times an error's text.
 	maxAnswer = 64 << 10
@@ -82,7 +94,6 @@ func NewClient(server, dir string) (*Client, error) {
 		server:   strings.TrimRight(server, "/"),
 		password: t.Password,
 		http: &http.Client{
-			Timeout: requestTimeout,
 			// No proxy: the server is this machine.
 			Transport: &http.Transport{TLSClientConfig: &tls.Config{
 				RootCAs: roots, ServerName: pki.ServerName, MinVersion: tls.VersionTLS12,
@@ -95,11 +106,23 @@ func NewClient(server, dir string) (*Client, error) {
 // Put sends v as JSON to a path, which may have a query. The error of a server
 // that refuses is what it says.
 func (c *Client) Put(ctx context.Context, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return c.send(ctx, http.MethodPut, path, v, nil)
+}
+
+// Post sends v as JSON to a path, and reads the answer, JSON as well, into
+// answer. It takes as long as ctx lets it.
+func (c *Client) Post(ctx context.Context, path string, v, answer any) error {
+	return c.send(ctx, http.MethodPost, path, v, answer)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, v, answer any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, c.server+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.server+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", c.server, err)
 	}
@@ -111,15 +134,21 @@ func (c *Client) Put(ctx context.Context, path string, v any) error {
 	}
 	defer c.http.CloseIdleConnections()
 	defer resp.Body.Close()
-	if resp.StatusCode/100 == 2 {
-		return nil
-	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("%s: %w", resp.Status, err)
 	}
+	if resp.StatusCode/100 == 2 {
+		if answer == nil {
+			return nil
+		}
+		if err := json.Unmarshal(data, answer); err != nil {
+			return fmt.Errorf("the server's answer is no JSON: %w", err)
+		}
+		return nil
+	}
 	var status struct{ Message string }
-	if json.Unmarshal(answer, &status) != nil || status.Message == "" {
+	if json.Unmarshal(data, &status) != nil || status.Message == "" {
 		status.Message = resp.Status
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
