@@ -4,6 +4,7 @@ package configschema
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -169,6 +170,12 @@ type Cluster struct {
 	DatastoreCertFile string `yaml:"datastore-certfile"`
 	// File of that certificate's key.
 	DatastoreKeyFile string `yaml:"datastore-keyfile"`
+	// Whether Secrets are encrypted in the datastore. It says how a cluster begins, and a server whose Secrets were
+	// plain until now encrypts them; from then on, skerry secrets-encrypt changes it, and a server that has false here
+	// does not start on a cluster that encrypts. The default is true.
+	SecretsEncryption *Switch `yaml:"secrets-encryption"`
+	// How new keys encrypt Secrets. The default is secretbox.
+	SecretsEncryptionProvider string `yaml:"secrets-encryption-provider" enum:"secretbox,aescbc"`
 }
 
 func (c *Cluster) check(s scope) {
@@ -189,6 +196,27 @@ func (c *Cluster) check(s scope) {
 		for i, arg := range args {
 			checkArg(s, s.item(key, i), arg)
 		}
+	}
+	c.checkEncryption(s)
+}
+
+// encryptionArg is kube-apiserver's argument for a configuration like the one that is made for secrets-encryption.
+const encryptionArg = "encryption-provider-config"
+
+// OwnEncryption is whether the user's arguments of kube-apiserver say how it encrypts.
+func (c *Cluster) OwnEncryption() bool {
+	return slices.ContainsFunc(c.KubeAPIServerArg, isEncryptionArg)
+}
+
+func isEncryptionArg(arg string) bool {
+	name, _, _ := strings.Cut(arg, "=")
+	return strings.ReplaceAll(strings.TrimRight(name, "+-"), "_", "-") == encryptionArg
+}
+
+func (c *Cluster) checkEncryption(s scope) {
+	if i := slices.IndexFunc(c.KubeAPIServerArg, isEncryptionArg); i >= 0 && (c.SecretsEncryption == nil || bool(*c.SecretsEncryption)) {
+		s.problem(s.item("kube-apiserver-arg", i), quote(encryptionArg)+" is given by secrets-encryption",
+			"remove it, or set secrets-encryption: false")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 )
 
 func TestWithDefaults(t *testing.T) {
+	on, off := Switch(true), Switch(false)
 	for _, test := range []struct {
 		name string
 		give Cluster
@@ -19,14 +20,20 @@ func TestWithDefaults(t *testing.T) {
 			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.43.0.0/16"}, ClusterDNS: CommaList{"10.43.0.10"},
 			ClusterDomain: "cluster.local", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/lib/rancher/k3s", FlannelBackend: "vxlan",
 			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
-			EgressSelectorMode: "agent",
+			EgressSelectorMode: "agent", SecretsEncryption: &on, SecretsEncryptionProvider: "secretbox",
 		}},
 		{"dual stack", Cluster{ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"}, ClusterDomain: "x.y", DataDir: "/var/k"}, Cluster{
 			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"},
 			ClusterDNS:    CommaList{"10.99.0.10", "fd00:43::a"},
 			ClusterDomain: "x.y", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/k", FlannelBackend: "vxlan",
 			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
-			EgressSelectorMode: "agent",
+			EgressSelectorMode: "agent", SecretsEncryption: &on, SecretsEncryptionProvider: "secretbox",
+		}},
+		{"plain Secrets", Cluster{ClusterDNS: CommaList{"10.43.0.10"}, SecretsEncryption: &off, SecretsEncryptionProvider: "aescbc"}, Cluster{
+			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.43.0.0/16"}, ClusterDNS: CommaList{"10.43.0.10"},
+			ClusterDomain: "cluster.local", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/lib/rancher/k3s", FlannelBackend: "vxlan",
+			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
+			EgressSelectorMode: "agent", SecretsEncryption: &off, SecretsEncryptionProvider: "aescbc",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -106,12 +106,21 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer store.Close()
-	identity, err := newIdentity(opts, layout, store)
+	storeClient, err := store.Client(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	defer storeClient.Close()
+	identity, err := newIdentity(opts, layout, store, storeClient)
 	if err != nil {
 		return err
 	}
 	if err := identity.sync(ctx); err != nil {
 		return fmt.Errorf("agree on the cluster's identity: %w", err)
+	}
+	keys := newKeys(opts, store, storeClient, identity)
+	if err := keys.Ensure(ctx); err != nil {
+		return err
 	}
 	bundle, err := pki.Ensure(layout.server, pki.Options{
 		NodeName:      opts.NodeName,
@@ -151,6 +160,7 @@ func Run(ctx context.Context, opts Options) error {
 		DataDir:          layout.server,
 		ShareAuthorities: identity.shareAuthorities,
 		ShareToken:       identity.shareToken,
+		Secrets:          keys,
 		Log:              opts.Log.With("component", "supervisor"),
 	})
 	if err != nil {
@@ -184,9 +194,14 @@ func Run(ctx context.Context, opts Options) error {
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))
 	})
+	keys.Serve(secretsPrefix(components.apiserver.Etcd.StorageConfig.Prefix), components.apiserver.GenericServerRunOptions.RequestTimeout)
+	run("keys of Secrets", keys.Follow)
 	apiserver, err := newAPIServer(ctx, components.apiserver, opts.Cluster.HTTPSListenPort)
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	if err := keys.Started(apiserver.id); err != nil {
+		return err
 	}
 	run("kube-apiserver", apiserver.run)
 
@@ -226,6 +241,13 @@ func Run(ctx context.Context, opts Options) error {
 				return elect.lead(ctx, cloudLease, func(ctx context.Context) error { return cloud.Run(ctx, client) })
 			})
 		}
+		rewriter, err := unthrottled(apiserver.loopback())
+		if err != nil {
+			return err
+		}
+		run("change of keys", func(ctx context.Context) error {
+			return elect.leadAgain(ctx, encryptionLease, func(ctx context.Context) error { return keys.Lead(ctx, rewriter) })
+		})
 		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts) })
 		opts.Ready()
 		<-ctx.Done()

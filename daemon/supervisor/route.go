@@ -48,6 +48,9 @@ func (s *Server) routeTable() map[string]route {
 		api.PathClientControllers: {post, agents, true, s.signer(bundle.SignController)},
 		admin.PathAuthorities:     {put, servers, false, s.replaceAuthorities},
 		admin.PathToken:           {put, servers, false, s.replaceToken},
+
+		admin.PathEncryptionStatus: {get, servers, false, s.encryptionStatus},
+		admin.PathEncryption:       {put, servers, false, s.changeEncryption},
 	}
 }
 

@@ -61,6 +61,7 @@ var (
 	errCSR          = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "body isn't a certificate request that can be granted"}
 	errAuthorities  = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "the authorities are not taken, and nothing was changed"}
 	errToken        = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "the token is not replaced"}
+	errEncryption   = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "the keys of Secrets stay as they are"}
 	errNodeGone     = &statusError{code: http.StatusUnauthorized, reason: metav1.StatusReasonUnauthorized, message: "node doesn't exist"}
 	errDuplicate    = &statusError{code: http.StatusConflict, reason: metav1.StatusReasonConflict, message: "another machine is connected as this node"}
 	errNodePassword = &statusError{code: http.StatusForbidden, reason: metav1.StatusReasonForbidden, message: "node password rejected"}

@@ -25,8 +25,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/encryption"
 	"github.com/skerry-os/skerry/daemon/nodepassword"
 	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/supervisor/admin"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 	"github.com/skerry-os/skerry/daemon/token"
 	"github.com/skerry-os/skerry/daemon/tunnel"
@@ -55,7 +57,16 @@ type Config struct {
 	// this server starts with what its files say wherever it is interrupted. It
 	// returns keep's error. Nil where there can be no other server.
 	ShareToken func(ctx context.Context, password string, keep func() error) error
-	Log        *slog.Logger
+	// Secrets is how they are kept. Nil where nobody asks.
+	Secrets SecretKeys
+	Log     *slog.Logger
+}
+
+// SecretKeys are the cluster's keys of Secrets.
+type SecretKeys interface {
+	Status(ctx context.Context) (admin.EncryptionStatus, error)
+	// Begin begins a change, which goes on by itself.
+	Begin(ctx context.Context, request encryption.Request) error
 }
 
 // ownNode is the name of the node on this machine, or empty where it has none.

@@ -25,7 +25,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/token"
 )
 
-// Paths, all for PUT and for the user server of a token.
+// Paths, for PUT unless they say something else, and for the user server of a token.
 const (
 	// PathAuthorities takes pki.Authorities as JSON; the query force=true replaces
 	// authorities by unrelated ones.
@@ -33,12 +33,48 @@ const (
 	QueryForce      = "force"
 	// PathToken takes a TokenRequest.
 	PathToken = "/v1-k3s/token"
+	// PathEncryptionStatus answers a GET with an EncryptionStatus.
+	PathEncryptionStatus = "/v1-k3s/encrypt/status"
+	// PathEncryption takes an EncryptionRequest.
+	PathEncryption = "/v1-k3s/encrypt/config"
 )
 
 // TokenRequest asks for another server token.
 type TokenRequest struct {
 	// NewToken is of either form; the server makes one where there is none.
 	NewToken string `json:"newToken"`
+}
+
+// Stages that an EncryptionRequest may ask for.
+const (
+	StageRotateKeys = "rotate_keys"
+	StageReencrypt  = "reencrypt_request"
+)
+
+// EncryptionRequest asks for a change of how Secrets are kept, by one of its fields.
+type EncryptionRequest struct {
+	Stage  *string `json:"stage,omitempty"`
+	Enable *bool   `json:"enable,omitempty"`
+}
+
+// EncryptionStatus is how Secrets are kept in the datastore. The first fields are K3s'.
+type EncryptionStatus struct {
+	Stage     string `json:"stage" yaml:"stage"`
+	ActiveKey string `json:"activekey" yaml:"activekey"`
+	// Enable is whether new Secrets are encrypted.
+	Enable *bool `json:"enable,omitempty" yaml:"enable,omitempty"`
+	// HashMatch is whether all servers use the same keys, as far as is known; HashError tells which don't.
+	HashMatch    bool     `json:"hashmatch" yaml:"hashmatch"`
+	HashError    string   `json:"hasherror,omitempty" yaml:"hasherror,omitempty"`
+	InactiveKeys []string `json:"inactivekeys,omitempty" yaml:"inactivekeys,omitempty"`
+	// Provider is of the active key: secretbox or aescbc.
+	Provider string `json:"provider,omitempty" yaml:"provider,omitempty"`
+	// Finished is whether no change is under way.
+	Finished bool `json:"finished" yaml:"finished"`
+	// Done of Total Secrets are written as the active key has it, while they are written anew; Problem is why one isn't.
+	Done    int    `json:"done,omitempty" yaml:"done,omitempty"`
+	Total   int    `json:"total,omitempty" yaml:"total,omitempty"`
+	Problem string `json:"problem,omitempty" yaml:"problem,omitempty"`
 }
 
 // DefaultServer is this machine's own supervisor.
@@ -99,7 +135,16 @@ func (c *Client) Put(ctx context.Context, path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, c.server+path, bytes.NewReader(body))
+	return c.do(ctx, http.MethodPut, path, bytes.NewReader(body), nil)
+}
+
+// Get reads the JSON at a path into v.
+func (c *Client) Get(ctx context.Context, path string, v any) error {
+	return c.do(ctx, http.MethodGet, path, nil, v)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader, v any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.server+path, body)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", c.server, err)
 	}
@@ -111,12 +156,18 @@ func (c *Client) Put(ctx context.Context, path string, v any) error {
 	}
 	defer c.http.CloseIdleConnections()
 	defer resp.Body.Close()
-	if resp.StatusCode/100 == 2 {
+	if resp.StatusCode/100 == 2 && v == nil {
 		return nil
 	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("%s: %w", resp.Status, err)
+	}
+	if resp.StatusCode/100 == 2 {
+		if err := json.Unmarshal(answer, v); err != nil {
+			return fmt.Errorf("read the answer of %s: %w", c.server, err)
+		}
+		return nil
 	}
 	var status struct{ Message string }
 	if json.Unmarshal(answer, &status) != nil || status.Message == "" {
