@@ -41,10 +41,12 @@ func newKeys(opts Options, store *datastore.Store, client *etcdkube.Client, i *i
 		Server:   opts.NodeName,
 		Shared:   store.Shared,
 		Store:    client,
-		Fetch:    i.fetch,
-		Change:   i.change,
-		Loaded:   loadedKeys,
-		Log:      opts.Log.With("component", "encryption"),
+		// Everything but etcd is behind kine.
+		KeepsPrevious: store.Kind != "etcd",
+		Fetch:         i.fetch,
+		Change:        i.change,
+		Loaded:        loadedKeys,
+		Log:           opts.Log.With("component", "encryption"),
 	})
 }
 

@@ -29,6 +29,8 @@ type Options struct {
 	Server  string // this server's name
 	Shared  bool   // whether other servers may use the datastore
 	Store   etcdkube.Interface
+	// KeepsPrevious is whether the datastore keeps with each value the one before, as kine does.
+	KeepsPrevious bool
 	// Fetch and Change are those of package bootstrap, for this server.
 	Fetch  func(ctx context.Context, names ...string) (bootstrap.Contents, error)
 	Change func(ctx context.Context, names []string, change func(bootstrap.Contents) (bootstrap.Contents, error)) (bootstrap.Contents, error)

@@ -4,6 +4,7 @@ package encryption
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,7 @@ const testPrefix = "/registry/secrets/"
 // cluster is a datastore with servers.
 type cluster struct {
 	t       *testing.T
+	file    string // of SQLite
 	client  *etcdkube.Client
 	leases  []coordinationv1.Lease
 	between func() error // called before each Secret is written
@@ -51,7 +53,7 @@ func newCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close(); store.Close() })
-	return &cluster{t: t, client: client, between: func() error { return nil }}
+	return &cluster{t: t, file: filepath.Join(dir, "state.db"), client: client, between: func() error { return nil }}
 }
 
 // server is one server's disk, and its kube-apiserver as far as it has to do with Secrets.
@@ -78,7 +80,7 @@ func (c *cluster) server(name string, shared bool, change func(*Options)) *serve
 // start is that of the process: what it knew is lost, and what is on the disk is not.
 func (s *server) start(shared bool, change func(*Options)) {
 	s.c.t.Helper()
-	opts := Options{Enabled: true, Provider: Secretbox, Server: s.name, Shared: shared, Store: s.c.client, Log: slog.New(slog.DiscardHandler)}
+	opts := Options{Enabled: true, Provider: Secretbox, Server: s.name, Shared: shared, Store: s.c.client, KeepsPrevious: true, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&opts)
 	}
@@ -257,6 +259,33 @@ func (s *server) holds(n int, w writer) {
 	}
 }
 
+// previous returns what kine keeps with the present values: those before them.
+func (c *cluster) previous() [][]byte {
+	c.t.Helper()
+	db, err := sql.Open("sqlite", c.file)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query("SELECT old_value FROM kine AS k WHERE name LIKE ? AND deleted = 0 AND id = (SELECT MAX(id) FROM kine WHERE name = k.name)", testPrefix+"%")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer rows.Close()
+	var all [][]byte
+	for rows.Next() {
+		var value []byte
+		if err := rows.Scan(&value); err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(all, value)
+	}
+	if err := rows.Err(); err != nil || len(all) == 0 {
+		c.t.Fatal(err)
+	}
+	return all
+}
+
 func TestRotateInterrupted(t *testing.T) {
 	const many = 2*pageSize + 7
 	c := newCluster(t)
@@ -307,6 +336,11 @@ func TestRotateInterrupted(t *testing.T) {
 		t.Errorf("in the end the stage is %s, with %d ways", now.stage, len(now.keys))
 	}
 	s.holds(many, now.keys[0])
+	for _, value := range c.previous() {
+		if !now.keys[0].wrote(value) {
+			t.Fatalf("kept of before: %.50q", value)
+		}
+	}
 	info, err := os.Stat(filepath.Join(s.dir, "cred/encryption-config.json"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", info, err)

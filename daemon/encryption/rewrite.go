@@ -78,6 +78,30 @@ func (r *rotation) rewrite(ctx context.Context, to writer) error {
 	return nil
 }
 
+// forget writes every Secret once more as it is: kine keeps with each value the one before, which another key has encrypted,
+// or none. A Secret that is changed meanwhile has been written by somebody else.
+func (r *rotation) forget(ctx context.Context) error {
+	after := ""
+	for {
+		page, err := r.page(ctx, after)
+		if err != nil {
+			return err
+		}
+		for _, kv := range page {
+			ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+			_, err := r.opts.Store.OptimisticPut(ctx, string(kv.Key), kv.Value, kv.ModRevision, etcdkube.PutOptions{GetOnFailure: true})
+			cancel()
+			if err != nil {
+				return fmt.Errorf("write secret %s once more: %w", strings.TrimPrefix(string(kv.Key), r.prefix), err)
+			}
+		}
+		if len(page) < pageSize {
+			return nil
+		}
+		after = string(page[len(page)-1].Key) + "\x00"
+	}
+}
+
 func (k *Keys) count(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()

@@ -122,6 +122,9 @@ func (r *rotation) writeAll(ctx context.Context, to writer) error {
 	if left := time.Until(r.everywhere.Add(r.longest)); left > 0 {
 		return fmt.Errorf("%w in stage %s until no request is left that began with the keys of before, at most %s", errWaiting, StageActive, r.longest)
 	}
+	if r.opts.KeepsPrevious {
+		return r.forget(ctx)
+	}
 	return nil
 }
 

@@ -93,6 +93,8 @@ var All = slices.Concat([]Scenario{
 	lbFailover,
 	lbAllDownAndBack,
 	haAllOffAndOn,
+	secretsReencryptInterrupted,
+	secretsReencryptServers,
 }, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.
