@@ -16,7 +16,6 @@ import (
 	"time"
 
 	kinetls "github.com/k3s-io/kine/pkg/tls"
-	"github.com/sirupsen/logrus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 	"go.uber.org/zap"
@@ -25,12 +24,6 @@ import (
 // emulatedEtcd is the etcd version kine reports; kube-apiserver turns features
 // of its storage layer on by it. It is that of the etcd client we link.
 const emulatedEtcd = "3.7.3"
-
-// sqliteOptions are kine's own defaults for SQLite, but for the durability:
-// with synchronous=FULL every acknowledged write is on the disk before
-// kube-apiserver hears of it, so a power cut loses nothing that was promised.
-// With kine's NORMAL the last commits before a power cut may be rolled back.
-const sqliteOptions = "?_journal_mode=WAL&_busy_timeout=30000&_synchronous=FULL&_txlock=immediate&_stmt_cache_size=20&cache=shared"
 
 // Databases are opened by several servers at once, and of those that make its tables at the same moment some fail.
 const (
@@ -64,7 +57,9 @@ type Store struct {
 	Endpoints                 []string
 	CAFile, CertFile, KeyFile string
 
-	kine *kine // nil for etcd
+	kine      *kine  // nil for etcd
+	sqliteDir string // where this machine's own SQLite is, or empty
+	log       *slog.Logger
 }
 
 // Kind returns what an endpoint leads to, or "" if that is nothing known.
@@ -90,7 +85,7 @@ func Kind(endpoint string) string {
 // Open opens the store. It returns when that answers; a database that can't be reached is tried for five minutes. Its
 // errors don't quote the endpoint.
 func Open(ctx context.Context, opts Options) (*Store, error) {
-	s := &Store{Kind: Kind(opts.Endpoint)}
+	s := &Store{Kind: Kind(opts.Endpoint), log: opts.Log}
 	if s.Kind == "" {
 		return nil, errors.New("datastore-endpoint: no such kind of datastore; begin it with sqlite://, postgres://, mysql://, nats://, http:// or https://")
 	}
@@ -98,12 +93,18 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err := os.Remove(opts.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove stale datastore socket: %w", err)
 	}
-	logrus.SetLevel(logrus.WarnLevel) // kine logs each start of its poll loop otherwise
+	tameLog()
 	dsn := opts.Endpoint
 	if dsn == "" {
-		dsn = "sqlite://" + filepath.Join(opts.Dir, "state.db") + sqliteOptions
+		dsn = "sqlite://" + filepath.Join(opts.Dir, sqliteFile) + sqliteOptions
 	}
 	started := time.Now()
+	if opts.Endpoint == "" {
+		s.sqliteDir = opts.Dir
+		if err := checkSQLite(ctx, opts.Dir, opts.Log); err != nil {
+			return nil, err
+		}
+	}
 	k, shared, err := startKine(ctx, opts, dsn)
 	for attempt := 1; err != nil && attempt < openAttempts && s.Kind != "sqlite"; attempt++ {
 		opts.Log.Warn("datastore not opened; trying again", "error", err)
@@ -132,6 +133,11 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 func (s *Store) Close() {
 	if s.kine != nil {
 		s.kine.stop()
+	}
+	if s.sqliteDir != "" {
+		if err := mergeLog(s.sqliteDir); err != nil {
+			s.log.Warn("the datastore's write-ahead log is merged at the next start", "error", err)
+		}
 	}
 }
 
