@@ -23,6 +23,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/change"
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/notify"
@@ -330,6 +331,9 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 	if b.section.DisableAgent {
 		m.Node, m.NoAgent = "", true
 	}
+	if b.role == configschema.RoleServer {
+		m.Datastore = b.datastoreSize()
+	}
 	if b.address != nil {
 		m.Address = b.address.String()
 	}
@@ -363,6 +367,15 @@ func (*Boot) servers(ctx context.Context) []loadbalancer.ServerStatus {
 		return nil
 	}
 	return node.Servers
+}
+
+// datastoreSize is none where the cluster is kept elsewhere.
+func (b *Boot) datastoreSize() files.Size {
+	size, err := files.Measure(filepath.Join(cmp.Or(b.section.DataDir, configschema.DefaultDataDir), "server", "db"))
+	if err != nil {
+		b.Log.Warn("the datastore is not measured", "error", err)
+	}
+	return size
 }
 
 func (b *Boot) tell(line string) {

@@ -81,6 +81,9 @@ func statusText(m status.Machine) string {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 		}
 	}
+	if m.Datastore.Database > 0 {
+		fmt.Fprintf(w, "Datastore\tSQLite, %s, and %s of log\n", mebibytes(m.Datastore.Database), mebibytes(m.Datastore.Log))
+	}
 	if !m.Trial.IsZero() {
 		fmt.Fprintf(w, "On trial\tuntil %s, unless confirmed: skerry config apply --confirm\n", m.Trial.Local().Format(time.TimeOnly))
 	}
@@ -116,3 +119,5 @@ func statusText(m status.Machine) string {
 	}
 	return b.String()
 }
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -190,6 +190,9 @@ func Run(ctx context.Context, opts Options) error {
 	if err := expiry.Register(opts.Cluster.DataDir, "server", opts.Log); err != nil {
 		return err
 	}
+	if err := registerStoreMetrics(store, layout.db, opts.Log); err != nil {
+		return fmt.Errorf("register the datastore's metrics: %w", err)
+	}
 	run("certificates", func(ctx context.Context) error { return renewCertificates(ctx, bundle, opts) })
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))

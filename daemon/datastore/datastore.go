@@ -19,6 +19,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 	"go.uber.org/zap"
+
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 )
 
 // emulatedEtcd is the etcd version kine reports; kube-apiserver turns features
@@ -96,7 +98,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	tameLog()
 	dsn := opts.Endpoint
 	if dsn == "" {
-		dsn = "sqlite://" + filepath.Join(opts.Dir, sqliteFile) + sqliteOptions
+		dsn = "sqlite://" + filepath.Join(opts.Dir, files.Database) + sqliteOptions
 	}
 	started := time.Now()
 	if opts.Endpoint == "" {

@@ -15,12 +15,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the driver that kine uses, too
-)
 
-// SQLite's files, in Options.Dir: the database, and what was written since it was last merged into that.
-const (
-	sqliteFile = "state.db"
-	walSuffix  = "-wal"
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 )
 
 // sqliteOptions are kine's own defaults for SQLite, but for the durability:
@@ -50,7 +46,7 @@ func (e *DamagedError) Error() string {
 
 // checkSQLite looks whether the database in dir is whole, as far as there is time. One that isn't there is.
 func checkSQLite(ctx context.Context, dir string, log *slog.Logger) error {
-	file := filepath.Join(dir, sqliteFile)
+	file := filepath.Join(dir, files.Database)
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil
@@ -93,7 +89,7 @@ func quickCheck(ctx context.Context, db *sql.DB) (string, error) {
 // mergeLog merges the write-ahead log into the database, so that the file alone is the whole: kine 0.17.5 leaves a connection
 // open when it closes, and SQLite merges when the last is closed.
 func mergeLog(dir string) error {
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, sqliteFile)+"?_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, files.Database)+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		return err
 	}
@@ -113,29 +109,4 @@ func cantBeRead(err error) bool {
 		}
 	}
 	return false
-}
-
-// Size is what SQLite's database takes on the disk, in bytes, and what of it is the write-ahead log.
-type Size struct {
-	Total int64 `json:"total" yaml:"total"`
-	Log   int64 `json:"log" yaml:"log"`
-}
-
-// SQLiteSize measures the database in a directory.
-func SQLiteSize(dir string) (Size, error) {
-	var size Size
-	for _, name := range []string{sqliteFile, sqliteFile + walSuffix} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // the log comes and goes
-		}
-		if err != nil {
-			return Size{}, fmt.Errorf("measure the datastore: %w", err)
-		}
-		size.Total += info.Size()
-		if name != sqliteFile {
-			size.Log = info.Size()
-		}
-	}
-	return size, nil
 }

@@ -22,6 +22,8 @@ import (
 
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 	"golang.org/x/sys/unix"
+
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 )
 
 var kills = flag.Int("kills", 10, "how many times TestKilled kills a writer")
@@ -142,7 +144,7 @@ func TestKilled(t *testing.T) {
 		// One that was not answered may be there.
 		next += len(acknowledged) - began + 1
 	}
-	db, err := sql.Open("sqlite", filepath.Join(dir, sqliteFile))
+	db, err := sql.Open("sqlite", filepath.Join(dir, files.Database))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +169,7 @@ func TestDamaged(t *testing.T) {
 	}
 	client.Close()
 	store.Close()
-	file := filepath.Join(dir, sqliteFile)
+	file := filepath.Join(dir, files.Database)
 	whole, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +182,7 @@ func TestDamaged(t *testing.T) {
 	} {
 		damaged := damage(append([]byte(nil), whole...))
 		dir := t.TempDir()
-		file := filepath.Join(dir, sqliteFile)
+		file := filepath.Join(dir, files.Database)
 		if err := os.WriteFile(file, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +197,7 @@ func TestDamaged(t *testing.T) {
 	}
 	// The file alone is the whole.
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, sqliteFile), whole, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, files.Database), whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	store, client = mustOpen(t, dir)
@@ -303,7 +305,7 @@ func TestSizeIsBounded(t *testing.T) {
 	defer client.Close()
 	const leases, rounds, size = 50, 120, 500
 	revisions := make([]int64, leases)
-	var half Size
+	var half files.Size
 	for round := range rounds {
 		for i := range leases {
 			response, err := client.OptimisticPut(t.Context(), fmt.Sprintf("/test/lease-%d", i), content(round, size), revisions[i],
@@ -318,24 +320,24 @@ func TestSizeIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		size, err := SQLiteSize(dir)
+		size, err := files.Measure(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if round == rounds/2 {
 			half = size
 		}
-		if size.Log > 32<<20 || size.Total > 64<<20 {
+		if size.Log > 32<<20 || size.Database > 32<<20 {
 			t.Fatalf("round %d: %+v", round, size)
 		}
 	}
-	end, err := SQLiteSize(dir)
+	end, err := files.Measure(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d writes: %+v, halfway %+v", leases*rounds, end, half)
 	// What compaction frees is used again.
-	if grown := (end.Total - end.Log) - (half.Total - half.Log); grown > 1<<20 {
+	if grown := end.Database - half.Database; grown > 1<<20 {
 		t.Errorf("the database grows with the writes: by %d bytes in the second half", grown)
 	}
 }

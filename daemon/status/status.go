@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/unit"
@@ -42,6 +43,8 @@ type Machine struct {
 	Units      []unit.Status  `json:"units,omitempty" yaml:"units,omitempty"`
 	// Servers are how an agent reaches the servers of its cluster.
 	Servers []loadbalancer.ServerStatus `json:"servers,omitempty" yaml:"servers,omitempty"`
+	// Datastore is the size of this machine's own SQLite database, on a server that keeps the cluster in it.
+	Datastore files.Size `json:"datastore,omitzero" yaml:"datastore,omitempty"`
 	// Trial is until when a configuration is on trial, unless it is confirmed.
 	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
 	// Reboot has the keys of the configuration that wait for a reboot.
