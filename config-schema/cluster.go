@@ -4,6 +4,7 @@ package configschema
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -222,6 +223,12 @@ type Cluster struct {
 	EtcdS3Retention int `yaml:"etcd-s3-retention"`
 	// How long one transfer may take. The default is 5m.
 	EtcdS3Timeout Seconds `yaml:"etcd-s3-timeout"`
+	// Whether Secrets are encrypted in the datastore. It says how a cluster begins, and a server whose Secrets were
+	// plain until now encrypts them; from then on, skerry secrets-encrypt changes it, and a server that has false here
+	// does not start on a cluster that encrypts. The default is true.
+	SecretsEncryption *Switch `yaml:"secrets-encryption"`
+	// How new keys encrypt Secrets. The default is secretbox.
+	SecretsEncryptionProvider string `yaml:"secrets-encryption-provider" enum:"secretbox,aescbc"`
 }
 
 func (c *Cluster) check(s scope) {
@@ -244,6 +251,27 @@ func (c *Cluster) check(s scope) {
 		for i, arg := range args {
 			checkArg(s, s.item(key, i), arg)
 		}
+	}
+	c.checkEncryption(s)
+}
+
+// encryptionArg is kube-apiserver's argument for a configuration like the one that is made for secrets-encryption.
+const encryptionArg = "encryption-provider-config"
+
+// OwnEncryption is whether the user's arguments of kube-apiserver say how it encrypts.
+func (c *Cluster) OwnEncryption() bool {
+	return slices.ContainsFunc(c.KubeAPIServerArg, isEncryptionArg)
+}
+
+func isEncryptionArg(arg string) bool {
+	name, _, _ := strings.Cut(arg, "=")
+	return strings.ReplaceAll(strings.TrimRight(name, "+-"), "_", "-") == encryptionArg
+}
+
+func (c *Cluster) checkEncryption(s scope) {
+	if i := slices.IndexFunc(c.KubeAPIServerArg, isEncryptionArg); i >= 0 && (c.SecretsEncryption == nil || bool(*c.SecretsEncryption)) {
+		s.problem(s.item("kube-apiserver-arg", i), quote(encryptionArg)+" is given by secrets-encryption",
+			"remove it, or set secrets-encryption: false")
 	}
 }
 
@@ -339,37 +367,6 @@ func (c *Cluster) checkPaths(s scope) {
 	} {
 		if name != "" {
 			s.absolute(key, name)
-		}
-	}
-}
-
-// checkArg checks the outside of an argument: name, or name=value, or K3s'
-// name+=value and name-=value, which add to what is given anyway.
-func checkArg(s scope, at, arg string) {
-	name, _, hasValue := strings.Cut(arg, "=")
-	bare, adds := strings.CutSuffix(name, "+")
-	if !adds {
-		bare, adds = strings.CutSuffix(name, "-")
-	}
-	switch {
-	case strings.HasPrefix(arg, "-"):
-		s.problem(at, quote(name)+" begins with a dash", "write "+strings.TrimLeft(clip(name), "-")+"=…")
-	case adds && !hasValue:
-		s.problem(at, quote(name)+" adds nothing", "write "+clip(name)+"=…")
-	case bare == "" || strings.ContainsAny(bare, "+ \t\n") || strings.HasSuffix(bare, "-"):
-		s.problem(at, "is not an argument", "name=value")
-	}
-}
-
-func (c *Cluster) checkVerbosity(s scope) {
-	if s.has("v") && (c.V < 0 || c.V > 10) {
-		s.problem(s.at("v"), "must be between 0 and 10", "")
-	}
-	for pattern := range strings.SplitSeq(c.VModule, ",") {
-		file, level, ok := strings.Cut(pattern, "=")
-		if c.VModule != "" && (!ok || file == "" || strings.Trim(level, "0123456789") != "" || level == "") {
-			s.problem(s.at("vmodule"), quote(pattern)+" is not a file and a number", "such as proxier=4,kubelet=3")
-			return
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 )
 
 func TestWithDefaults(t *testing.T) {
+	on, off := Switch(true), Switch(false)
 	for _, test := range []struct {
 		name string
 		give Cluster
@@ -23,6 +24,7 @@ func TestWithDefaults(t *testing.T) {
 			EgressSelectorMode: "agent", EtcdSnapshotDir: "/var/lib/rancher/k3s/server/db/snapshots",
 			EtcdSnapshotScheduleCron: "0 */12 * * *", EtcdSnapshotRetention: 5, EtcdSnapshotName: "etcd-snapshot",
 			EtcdS3Endpoint: "s3.amazonaws.com", EtcdS3Region: "us-east-1", EtcdS3Retention: 5, EtcdS3Timeout: Seconds(5 * time.Minute),
+			SecretsEncryption: &on, SecretsEncryptionProvider: "secretbox",
 		}},
 		{"dual stack", Cluster{ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"}, ClusterDomain: "x.y", DataDir: "/var/k"}, Cluster{
 			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.99.0.0/24", "fd00:43::/112"},
@@ -32,6 +34,16 @@ func TestWithDefaults(t *testing.T) {
 			EgressSelectorMode: "agent", EtcdSnapshotDir: "/var/k/server/db/snapshots",
 			EtcdSnapshotScheduleCron: "0 */12 * * *", EtcdSnapshotRetention: 5, EtcdSnapshotName: "etcd-snapshot",
 			EtcdS3Endpoint: "s3.amazonaws.com", EtcdS3Region: "us-east-1", EtcdS3Retention: 5, EtcdS3Timeout: Seconds(5 * time.Minute),
+			SecretsEncryption: &on, SecretsEncryptionProvider: "secretbox",
+		}},
+		{"plain Secrets", Cluster{ClusterDNS: CommaList{"10.43.0.10"}, SecretsEncryption: &off, SecretsEncryptionProvider: "aescbc"}, Cluster{
+			ClusterCIDR: CommaList{"10.42.0.0/16"}, ServiceCIDR: CommaList{"10.43.0.0/16"}, ClusterDNS: CommaList{"10.43.0.10"},
+			ClusterDomain: "cluster.local", HTTPSListenPort: 6443, LBServerPort: 6444, DataDir: "/var/lib/rancher/k3s", FlannelBackend: "vxlan",
+			WriteKubeconfig: "/etc/rancher/k3s/k3s.yaml", WriteKubeconfigMode: 0o600, ServiceNodePortRange: "30000-32767",
+			EgressSelectorMode: "agent", EtcdSnapshotDir: "/var/lib/rancher/k3s/server/db/snapshots",
+			EtcdSnapshotScheduleCron: "0 */12 * * *", EtcdSnapshotRetention: 5, EtcdSnapshotName: "etcd-snapshot",
+			EtcdS3Endpoint: "s3.amazonaws.com", EtcdS3Region: "us-east-1", EtcdS3Retention: 5, EtcdS3Timeout: Seconds(5 * time.Minute),
+			SecretsEncryption: &off, SecretsEncryptionProvider: "aescbc",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

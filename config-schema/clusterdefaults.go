@@ -22,7 +22,7 @@ const (
 	dnsOffset = 10
 )
 
-// WithDefaults returns a copy with K3s' defaults for what is not set. An agent
+// WithDefaults returns a copy with defaults for what is not set: K3s', but that Secrets are encrypted. An agent
 // reads what concerns the whole cluster from its server instead.
 func (c *Cluster) WithDefaults() (Cluster, error) {
 	full := *c
@@ -43,6 +43,11 @@ func (c *Cluster) WithDefaults() (Cluster, error) {
 	setDefault(&full.EtcdS3Region, "us-east-1")
 	setDefault(&full.EtcdS3Retention, 5)
 	setDefault(&full.EtcdS3Timeout, Seconds(5*time.Minute))
+	if full.SecretsEncryption == nil {
+		encrypted := Switch(true)
+		full.SecretsEncryption = &encrypted
+	}
+	setDefault(&full.SecretsEncryptionProvider, "secretbox")
 	if len(full.ClusterCIDR) == 0 {
 		full.ClusterCIDR = CommaList{defaultClusterCIDR}
 	}

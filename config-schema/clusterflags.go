@@ -38,6 +38,9 @@ func ClusterFlags(role Role) ([]ClusterFlag, error) {
 			continue
 		}
 		kind := t.Field(i).Type.Kind()
+		if kind == reflect.Pointer { // which tells false from nothing
+			kind = t.Field(i).Type.Elem().Kind()
+		}
 		if t.Field(i).Type == reflect.TypeFor[Mode]() {
 			kind = reflect.String // it is written in octal
 		}

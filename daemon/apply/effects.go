@@ -199,6 +199,8 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.etcd-s3-folder", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.etcd-s3-retention", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.etcd-s3-timeout", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.secrets-encryption", When: Restart, Units: []string{controlUnit}, Why: "of a cluster that exists, skerry secrets-encrypt changes it"},
+	{Key: "skerry.cluster.secrets-encryption-provider", When: Restart, Units: []string{controlUnit}, Why: "keys that there are stay as they are"},
 }
 
 // Outcome is what becomes of one change.

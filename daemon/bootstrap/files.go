@@ -27,8 +27,8 @@ var paths = map[string]string{
 	"ETCDPeerCAKey":      "tls/etcd/peer-ca.key",
 	"ETCDServerCA":       "tls/etcd/server-ca.crt",
 	"ETCDServerCAKey":    "tls/etcd/server-ca.key",
-	"EncryptionConfig":   "cred/encryption-config.json",
-	"EncryptionHash":     "cred/encryption-state.json",
+	EncryptionConfig:     "cred/encryption-config.json",
+	EncryptionState:      "cred/encryption-state.json",
 	"IPSECKey":           "cred/ipsec.psk",
 	"PasswdFile":         "cred/passwd",
 	"RequestHeaderCA":    "tls/request-header-ca.crt",
@@ -37,6 +37,16 @@ var paths = map[string]string{
 	"ServerCAKey":        "tls/server-ca.key",
 	"ServiceKey":         "tls/service.key",
 }
+
+// Names of files that change while servers run.
+const (
+	EncryptionConfig = "EncryptionConfig"
+	EncryptionState  = "EncryptionHash"
+)
+
+// changing files are in the datastore before they are on any disk: the datastore's is the one that its Secrets are
+// encrypted with, also where it was restored from a backup that is older than the disk.
+var changing = map[string]bool{EncryptionConfig: true, EncryptionState: true}
 
 // passwdFile goes by a server's configuration and by rotations of its token: the disk's is never replaced.
 const passwdFile = "PasswdFile"
@@ -130,7 +140,7 @@ func (f files) adopt(dir string) (extra files, err error) {
 		have, ok := onDisk[name]
 		switch {
 		case len(f[name].Content) == 0 || ok && (name == passwdFile || string(have.Content) == string(f[name].Content)):
-		case ok && have.Timestamp.Sub(f[name].Timestamp) >= newerBy:
+		case ok && !changing[name] && have.Timestamp.Sub(f[name].Timestamp) >= newerBy:
 			newer = append(newer, filepath.Join(dir, path))
 		default:
 			write = append(write, name)

@@ -71,6 +71,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		statusCommand(),
 		configCommand(),
 		certificateCommand(),
+		secretsEncryptCommand(),
 		checkConfigCommand(),
 		imagesCommand(),
 		versionCommand(),

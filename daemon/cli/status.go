@@ -137,7 +137,10 @@ func statusText(m status.Machine) string {
 func writeControl(w io.Writer, c *status.Control) {
 	parts := []string{c.Datastore.Kind}
 	if c.Datastore.Bytes > 0 {
-		parts = append(parts, fmt.Sprintf("%.1f MiB", float64(c.Datastore.Bytes)/(1<<20)))
+		parts = append(parts, mebibytes(c.Datastore.Bytes))
+	}
+	if c.Datastore.Log > 0 {
+		parts = append(parts, mebibytes(c.Datastore.Log)+" of log")
 	}
 	if c.Datastore.Problem != "" {
 		parts = append(parts, c.Datastore.Problem)
@@ -165,3 +168,5 @@ func writeMembers(w io.Writer, members []status.Member) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t\n", m.Name, m.Address, state)
 	}
 }
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

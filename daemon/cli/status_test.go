@@ -16,7 +16,7 @@ func TestStatusText(t *testing.T) {
 	}{
 		{status.Machine{Node: "a", Role: "server", Ready: true}, "Role        server\n", "pods"},
 		{status.Machine{Role: "server", NoAgent: true, Ready: true}, "Role        server, runs no pods\n", "Node"},
-		{status.Machine{Control: &status.Control{Datastore: status.Datastore{Kind: "sqlite", Bytes: 3 << 20, Seconds: 0.002}}}, "Datastore   sqlite, 3.0 MiB, read in 2.0 ms\n", "MEMBER"},
+		{status.Machine{Control: &status.Control{Datastore: status.Datastore{Kind: "sqlite", Bytes: 3 << 20, Log: 1 << 19, Seconds: 0.002}}}, "Datastore   sqlite, 3.0 MiB, 0.5 MiB of log, read in 2.0 ms\n", "MEMBER"},
 		{status.Machine{Control: &status.Control{Datastore: status.Datastore{Kind: "postgres", Problem: "deadline exceeded"}}}, "Datastore   postgres, deadline exceeded\n", "read in"},
 		{status.Machine{Control: &status.Control{Tunnels: []string{"a", "b"}, Datastore: status.Datastore{Members: []status.Member{
 			{Name: "x-1", Address: "https://x:2380", Votes: true, Leader: true}, {Name: "y-2", Address: "https://y:2380"},

@@ -25,6 +25,7 @@ import (
 // client certificates, watches and upgraded connections work unchanged.
 type apiServer struct {
 	chain *apiserver.APIAggregator
+	id    string // the name of its Lease
 }
 
 // newAPIServer builds the chain of aggregator, kube-apiserver and extension
@@ -43,7 +44,8 @@ func newAPIServer(_ context.Context, opts apioptions.CompletedOptions, advertise
 	}
 	// Upstream has no flag for the port of the endpoints it publishes: it takes
 	// it from the listener's address.
-	serving := config.KubeAPIs.ControlPlane.Generic.SecureServing
+	generic := config.KubeAPIs.ControlPlane.Generic
+	serving := generic.SecureServing
 	serving.Listener = advertisedListener{Listener: serving.Listener, port: advertisedPort}
 
 	completed, err := config.Complete()
@@ -54,7 +56,7 @@ func newAPIServer(_ context.Context, opts apioptions.CompletedOptions, advertise
 	if err != nil {
 		return nil, fmt.Errorf("create server chain: %w", err)
 	}
-	return &apiServer{chain: chain}, nil
+	return &apiServer{chain: chain, id: generic.APIServerID}, nil
 }
 
 func (s *apiServer) run(ctx context.Context) error {

@@ -129,7 +129,7 @@ func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]st
 		preferred = "ExternalIP,InternalIP,Hostname"
 	}
 	issuer := "https://kubernetes.default.svc." + opts.Cluster.ClusterDomain
-	return map[string]string{
+	args := map[string]string{
 		"advertise-address":                  advertise,
 		"allow-privileged":                   "true",
 		"anonymous-auth":                     "false",
@@ -169,6 +169,11 @@ func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]st
 		"tls-private-key-file":               tls("serving-kube-apiserver.key"),
 		"tls-min-version":                    "VersionTLS12",
 	}
+	if !opts.Cluster.OwnEncryption() {
+		args["encryption-provider-config"] = filepath.Join(l.cred, "encryption-config.json")
+		args["encryption-provider-config-automatic-reload"] = "true"
+	}
+	return args
 }
 
 func controllerManagerArgs(opts Options, l layout) map[string]string {

@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -139,12 +138,21 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer store.Close()
-	identity, err := newIdentity(opts, layout, store)
+	storeClient, err := store.Client(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	defer storeClient.Close()
+	identity, err := newIdentity(opts, layout, store, storeClient)
 	if err != nil {
 		return err
 	}
 	if err := identity.sync(ctx); err != nil {
 		return fmt.Errorf("agree on the cluster's identity: %w", err)
+	}
+	keys := newKeys(opts, store, storeClient, identity)
+	if err := keys.Ensure(ctx); err != nil {
+		return err
 	}
 	bundle, err := pki.Ensure(layout.server, certificates)
 	if err != nil {
@@ -184,6 +192,7 @@ func Run(ctx context.Context, opts Options) error {
 		DataDir:          layout.server,
 		ShareAuthorities: identity.shareAuthorities,
 		ShareToken:       identity.shareToken,
+		Secrets:          keys,
 		TakeSnapshot: func(ctx context.Context, name string) ([]snapshot.Snapshot, error) {
 			return taker.Take(ctx, snapshot.Request{Name: name})
 		},
@@ -229,13 +238,21 @@ func Run(ctx context.Context, opts Options) error {
 			return status.Control{Datastore: store.Status(ctx), Tunnels: sup.Tunnels()}
 		})
 	})
+	if err := registerStoreMetrics(store, layout.db, opts.Log); err != nil {
+		return fmt.Errorf("register the datastore's metrics: %w", err)
+	}
 	run("certificates", func(ctx context.Context) error { return renewCertificates(ctx, bundle, opts) })
 	run("supervisor", func(ctx context.Context) error {
 		return sup.ListenAndServe(ctx, net.JoinHostPort(opts.Cluster.BindAddress, strconv.Itoa(opts.Cluster.HTTPSListenPort)))
 	})
+	keys.Serve(secretsPrefix(components.apiserver.Etcd.StorageConfig.Prefix), components.apiserver.GenericServerRunOptions.RequestTimeout)
+	run("keys of Secrets", keys.Follow)
 	apiserver, err := newAPIServer(ctx, components.apiserver, opts.Cluster.HTTPSListenPort)
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	if err := keys.Started(apiserver.id); err != nil {
+		return err
 	}
 	run("kube-apiserver", apiserver.run)
 
@@ -291,6 +308,13 @@ func Run(ctx context.Context, opts Options) error {
 				return elect.lead(ctx, cloudLease, func(ctx context.Context) error { return cloud.Run(ctx, client) })
 			})
 		}
+		rewriter, err := unthrottled(apiserver.loopback())
+		if err != nil {
+			return err
+		}
+		run("change of keys", func(ctx context.Context) error {
+			return elect.leadAgain(ctx, encryptionLease, func(ctx context.Context) error { return keys.Lead(ctx, rewriter) })
+		})
 		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts, marks(member(store))) })
 		if m := store.Member(); m != nil {
 			run("etcd members", func(ctx context.Context) error {
@@ -344,37 +368,4 @@ func familyPolicy(addresses []string) string {
 		return string(corev1.IPFamilyPolicyRequireDualStack)
 	}
 	return string(corev1.IPFamilyPolicySingleStack)
-}
-
-// layout names the directories of a server, K3s' contract.
-type layout struct {
-	server    string // S, /var/lib/rancher/k3s/server
-	tls       string
-	cred      string
-	etc       string
-	db        string
-	manifests string
-	socket    string // kine
-}
-
-func newLayout(c configschema.Cluster) layout {
-	s := filepath.Join(c.DataDir, "server")
-	return layout{
-		server:    s,
-		tls:       filepath.Join(s, "tls"),
-		cred:      filepath.Join(s, "cred"),
-		etc:       filepath.Join(s, "etc"),
-		db:        filepath.Join(s, "db"),
-		manifests: filepath.Join(s, "manifests"),
-		socket:    filepath.Join(s, "kine.sock"),
-	}
-}
-
-func (l layout) create() error {
-	for _, dir := range []string{l.server, l.tls, l.cred, l.etc, l.db, l.manifests} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("create server directory: %w", err)
-		}
-	}
-	return nil
 }

@@ -5,34 +5,64 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
+	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
+
 	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/datastore"
+	"github.com/skerry-os/skerry/daemon/encryption"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/token"
 )
 
 // identity is what makes servers one cluster, on this server's disk and in the datastore.
 type identity struct {
-	store *datastore.Store
-	etcd  bool   // whether there is an embedded etcd
-	dir   string // the server directory
-	log   *slog.Logger
+	store  *datastore.Store
+	client *etcdkube.Client
+	dir    string // the server directory
+	log    *slog.Logger
 
-	// mu is held while the token is replaced, in the datastore too.
+	// create makes the files of a new cluster below a directory, or completes those that are there.
+	create func(dir string) error
+
+	// mu is held while the datastore's data is used, as it is encrypted with the token.
 	mu       sync.Mutex
 	password string // of the server token
 	before   string // that of the last start, if it was another
 }
 
-func newIdentity(opts Options, l layout, store *datastore.Store) (*identity, error) {
-	i := &identity{store: store, etcd: store.Member() != nil, dir: l.server, log: opts.Log}
+// newIdentity uses client as long as the identity is used.
+func newIdentity(opts Options, l layout, store *datastore.Store, client *etcdkube.Client) (*identity, error) {
+	i := &identity{store: store, client: client, dir: l.server, create: creation(opts, store.Member() != nil), log: opts.Log}
 	var err error
 	i.password, i.before, err = token.ServerPassword(l.server, opts.Cluster.Token.Reveal())
 	return i, err
+}
+
+// creation makes authorities, and keys of Secrets where there is no Secret yet: elsewhere those are plain, and are encrypted
+// in stages (encryption.Keys).
+func creation(opts Options, etcd bool) func(dir string) error {
+	return func(dir string) error {
+		_, err := os.Stat(filepath.Join(dir, "tls", "server-ca.crt"))
+		fresh := errors.Is(err, fs.ErrNotExist)
+		if err != nil && !fresh {
+			return fmt.Errorf("create the cluster's identity: %w", err)
+		}
+		if err := pki.EnsureAuthorities(dir, etcd, time.Now); err != nil {
+			return err
+		}
+		if !fresh || opts.Cluster.OwnEncryption() {
+			return nil
+		}
+		return encryption.Create(dir, encrypts(opts.Cluster), opts.Cluster.SecretsEncryptionProvider)
+	}
 }
 
 // sync makes this server's authorities, service account key and tokens those of the datastore's cluster, or makes this the
@@ -67,9 +97,11 @@ func (i *identity) shareAuthorities(ctx context.Context, dir string) error {
 // shareToken encrypts the datastore's data with another token, lets keep replace this server's own files, and removes what
 // is encrypted with the old one. Interrupted before its end, both tokens open the datastore.
 func (i *identity) shareToken(ctx context.Context, password string, keep func() error) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	return i.with(ctx, func(ctx context.Context, opts bootstrap.Options) error {
+		// A step of such a change that comes between would be made under the old token only.
+		if err := encryption.CheckSettled(ctx, opts); err != nil {
+			return err
+		}
 		if err := bootstrap.Rekey(ctx, opts, password); err != nil {
 			return err
 		}
@@ -88,18 +120,33 @@ func (i *identity) withPassword(do func(password string) error) error {
 	return do(i.password)
 }
 
-func (i *identity) with(ctx context.Context, do func(context.Context, bootstrap.Options) error) error {
-	client, err := i.store.Client(ctx)
-	if err != nil {
+// fetch and change are bootstrap.Fetch and bootstrap.Change of this server.
+func (i *identity) fetch(ctx context.Context, names ...string) (found bootstrap.Contents, err error) {
+	err = i.with(ctx, func(ctx context.Context, opts bootstrap.Options) error {
+		found, err = bootstrap.Fetch(ctx, opts, names...)
 		return err
-	}
-	defer client.Close()
+	})
+	return found, err
+}
+
+func (i *identity) change(ctx context.Context, names []string, change func(bootstrap.Contents) (bootstrap.Contents, error)) (made bootstrap.Contents, err error) {
+	err = i.with(ctx, func(ctx context.Context, opts bootstrap.Options) error {
+		made, err = bootstrap.Change(ctx, opts, names, change)
+		return err
+	})
+	return made, err
+}
+
+// with lets one do at a time: the files of one must not come after those of the next.
+func (i *identity) with(ctx context.Context, do func(context.Context, bootstrap.Options) error) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	return do(ctx, bootstrap.Options{
-		Client:   client,
+		Client:   i.client,
 		Dir:      i.dir,
 		Password: i.password,
 		Shared:   i.store.Shared,
-		Create:   func(dir string) error { return pki.EnsureAuthorities(dir, i.etcd, time.Now) },
+		Create:   i.create,
 		Log:      i.log,
 	})
 }

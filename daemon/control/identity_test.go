@@ -29,10 +29,15 @@ func TestTokenChangedOfTheOnlyServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
+	client, err := store.Client(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
 	start := func(chosen string, shared bool) (*identity, error) {
-		opts := Options{Cluster: configschema.Cluster{DataDir: data, Token: configschema.Secret(chosen)}, Log: slog.New(slog.DiscardHandler)}
+		opts := Options{Cluster: configschema.Cluster{DataDir: data, Token: configschema.Secret(chosen), SecretsEncryptionProvider: "secretbox"}, Log: slog.New(slog.DiscardHandler)}
 		store.Shared = shared
-		i, err := newIdentity(opts, l, store)
+		i, err := newIdentity(opts, l, store, client)
 		if err != nil {
 			return nil, err
 		}
@@ -47,11 +52,6 @@ func TestTokenChangedOfTheOnlyServer(t *testing.T) {
 		return i, err
 	}
 	keys := func() int {
-		client, err := store.Client(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
 		list, err := client.List(t.Context(), "/bootstrap/", etcdkube.ListOptions{})
 		if err != nil {
 			t.Fatal(err)

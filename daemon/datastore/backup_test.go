@@ -78,10 +78,13 @@ func write(t *testing.T, c *etcdkube.Client, writer int, stop <-chan struct{}) {
 			t.Errorf("put %s at revision %d: %v, %.60s", key, revision, err, response.KV)
 			return
 		}
-		// Not response.Revision: kine 0.17.5 answers with an older one where the key was there once and was deleted.
 		now, err := c.Get(t.Context(), key, etcdkube.GetOptions{})
 		if err != nil || now.KV == nil {
 			t.Errorf("get %s: %v", key, err)
+			return
+		}
+		if now.KV.ModRevision != response.Revision {
+			t.Errorf("put %s at revision %d: the answer is revision %d, want %d", key, revision, response.Revision, now.KV.ModRevision)
 			return
 		}
 		present[key] = now.KV.ModRevision

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	kinetls "github.com/k3s-io/kine/pkg/tls"
-	"github.com/sirupsen/logrus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 	"go.uber.org/zap"
@@ -27,12 +26,6 @@ import (
 // emulatedEtcd is the etcd version kine reports; kube-apiserver turns features
 // of its storage layer on by it. It is that of the etcd client we link.
 const emulatedEtcd = "3.7.3"
-
-// sqliteOptions are kine's own defaults for SQLite, but for the durability:
-// with synchronous=FULL every acknowledged write is on the disk before
-// kube-apiserver hears of it, so a power cut loses nothing that was promised.
-// With kine's NORMAL the last commits before a power cut may be rolled back.
-const sqliteOptions = "?_journal_mode=WAL&_busy_timeout=30000&_synchronous=FULL&_txlock=immediate&_stmt_cache_size=20&cache=shared"
 
 // Databases are opened by several servers at once, and of those that make its tables at the same moment some fail.
 const (
@@ -71,6 +64,7 @@ type Store struct {
 	file string       // of SQLite; empty for the others
 	kine *kine        // nil for etcd
 	etcd *etcd.Member // nil for one that is elsewhere
+	log  *slog.Logger
 }
 
 // Kind returns what an endpoint leads to, or "" if that is nothing known.
@@ -99,7 +93,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Etcd != nil {
 		return openEtcd(ctx, opts)
 	}
-	s := &Store{Kind: Kind(opts.Endpoint)}
+	s := &Store{Kind: Kind(opts.Endpoint), log: opts.Log}
 	if s.Kind == "" {
 		return nil, errors.New("datastore-endpoint: no such kind of datastore; begin it with sqlite://, postgres://, mysql://, nats://, http:// or https://")
 	}
@@ -107,10 +101,13 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err := os.Remove(opts.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove stale datastore socket: %w", err)
 	}
-	logrus.SetLevel(logrus.WarnLevel) // kine logs each start of its poll loop otherwise
+	tameLog()
 	if s.Kind == "sqlite" {
 		var err error
 		if s.file, err = sqliteFile(opts.Endpoint, opts.Dir); err != nil {
+			return nil, err
+		}
+		if err := checkAtStart(ctx, s.file, opts.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -168,6 +165,11 @@ func (s *Store) Member() *etcd.Member { return s.etcd }
 func (s *Store) Close() {
 	if s.kine != nil {
 		s.kine.stop()
+	}
+	if s.file != "" {
+		if err := mergeLog(s.file); err != nil {
+			s.log.Warn("the datastore's write-ahead log is merged at the next start", "error", err)
+		}
 	}
 	if s.etcd != nil {
 		s.etcd.Close()

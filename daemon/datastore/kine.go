@@ -82,6 +82,10 @@ func startKine(ctx context.Context, opts Options, dsn string) (_ *kine, shared b
 		k.cancel()
 		return nil, shared, nil
 	}
+	switch Kind(opts.Endpoint) {
+	case "sqlite", "postgres", "mysql":
+		backend = strict{backend}
+	}
 	if shared {
 		backend = fresh{backend}
 	}

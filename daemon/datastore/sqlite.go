@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	_ "modernc.org/sqlite" // the driver that kine links, too
+
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 )
 
 // sqliteScheme begins an endpoint that names a file of SQLite's.
@@ -25,7 +27,7 @@ var sqliteCompanions = []string{"-wal", "-shm", "-journal"}
 // sqliteFile returns the database of an endpoint, which is empty for the one in dir.
 func sqliteFile(endpoint, dir string) (string, error) {
 	if endpoint == "" {
-		return filepath.Join(dir, "state.db"), nil
+		return filepath.Join(dir, files.Database), nil
 	}
 	file, _, _ := strings.Cut(strings.TrimPrefix(endpoint, sqliteScheme), "?")
 	if file == "" {

@@ -4,19 +4,27 @@ package datastore
 
 import (
 	"context"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 	"github.com/skerry-os/skerry/daemon/status"
 )
 
 // Status tells how the store is. It reads from it once.
 func (s *Store) Status(ctx context.Context) status.Datastore {
-	d := status.Datastore{Kind: s.Kind, Bytes: s.bytes()}
+	d := status.Datastore{Kind: s.Kind}
+	if s.file != "" {
+		size, err := files.Measure(filepath.Dir(s.file))
+		if err != nil {
+			d.Problem = err.Error()
+		}
+		d.Bytes, d.Log = size.Database, size.Log
+	}
 	err := func() error {
 		client, err := s.Client(ctx)
 		if err != nil {
@@ -51,17 +59,4 @@ func (s *Store) Status(ctx context.Context) status.Datastore {
 		d.Problem = err.Error()
 	}
 	return d
-}
-
-// bytes is the size of SQLite's files.
-func (s *Store) bytes() (sum int64) {
-	if s.file == "" {
-		return 0
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if info, err := os.Stat(s.file + suffix); err == nil {
-			sum += info.Size()
-		}
-	}
-	return sum
 }

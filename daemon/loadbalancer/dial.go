@@ -62,18 +62,19 @@ type dialResult struct {
 // is ignored, so that it fits where net.Dialer's does.
 func (b *Balancer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	b.mu.Lock()
-	order, former := b.orderLocked(), b.formerLocked()
+	groups := b.groupsLocked()
 	b.mu.Unlock()
-	c, err := b.dialFirst(ctx, order)
-	if err == nil || ctx.Err() != nil || len(former) == 0 {
-		return c, err
+	var first error
+	for _, group := range groups {
+		c, err := b.dialFirst(ctx, group)
+		if err == nil || ctx.Err() != nil {
+			return c, err
+		}
+		if first == nil {
+			first = err
+		}
 	}
-	// All whom the cluster last listed are gone. One of before may be back, and knows the others.
-	c, again := b.dialFirst(ctx, former)
-	if again != nil {
-		return nil, err
-	}
-	return c, nil
+	return nil, first
 }
 
 // dialFirst connects to the first of the servers, or to whichever is faster than those before it by more than headStart.

@@ -13,7 +13,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"net"
 	"net/url"
@@ -270,51 +269,10 @@ func (b *Balancer) listLocked(addresses []string) {
 	}
 }
 
-// maxFormer is how many servers are remembered that the cluster lists no more. A cluster whose servers are all stopped in
-// order lists the last one only, which need not be the first to come back.
-const maxFormer = 5
-
-// formerLocked returns the servers that the cluster lists no more, the latest first.
-func (b *Balancer) formerLocked() []*server {
-	var former []*server
-	for _, s := range b.servers {
-		if s.state == Invalid {
-			former = append(former, s)
-		}
-	}
-	slices.SortFunc(former, func(x, y *server) int {
-		return cmp.Or(y.left.Compare(x.left), cmp.Compare(x.address, y.address))
-	})
-	return former
-}
-
-// orderLocked returns the servers in the order in which they are dialed. Of those in the same state, the ones that the
-// cluster lists come before the address that an agent registers at, behind which there may be nobody any more.
-func (b *Balancer) orderLocked() []*server {
-	order := make([]*server, 0, len(b.servers))
-	for _, s := range b.servers {
-		if s.state != Invalid {
-			order = append(order, s)
-		}
-	}
-	place := func(s *server) uint64 {
-		h := fnv.New64a()
-		fmt.Fprintf(h, "%s %s", b.Seed, s.address)
-		return h.Sum64()
-	}
-	unlisted := func(s *server) int {
-		if s.listed {
-			return 0
-		}
-		return 1
-	}
-	slices.SortFunc(order, func(x, y *server) int {
-		return cmp.Or(cmp.Compare(y.state, x.state), unlisted(x)-unlisted(y), cmp.Compare(place(x), place(y)))
-	})
-	return order
-}
-
 func (b *Balancer) stepLocked(s *server, e event) {
+	if e == passed {
+		s.mute = false
+	}
 	b.enterLocked(s, next(s.state, e, s.listed || !b.anyListedLocked(), len(s.conns)))
 	if s.state == Failed {
 		s.closeConns()

@@ -467,6 +467,7 @@ func TestMuteRegistrationAddress(t *testing.T) {
 // that was started anew meanwhile too.
 func TestFormerServers(t *testing.T) {
 	n := newNetwork(t, serverA, serverB, serverC)
+	t.Cleanup(func() { n.stop(fixed) })
 	file := filepath.Join(t.TempDir(), "state.json")
 	b := n.balancer(t, file)
 	b.SetServers([]string{serverA, serverB, serverC})
@@ -477,8 +478,13 @@ func TestFormerServers(t *testing.T) {
 	}
 	n.stop(serverC)
 	n.stop(serverB)
+	n.start(t, fixed)
+	n.setMute(fixed)
 	for name, b := range map[string]*balancer{"the same": b, "started anew": n.balancer(t, file)} {
 		b.SetHealth(serverC, false)
+		if got := b.connect(t).server(t); got != "" {
+			t.Errorf("%s: connected to %q, which is mute", name, got)
+		}
 		if got := b.connect(t).server(t); got != serverA {
 			t.Errorf("%s: connected to %q, want %s", name, got, serverA)
 		}

@@ -16,6 +16,8 @@ type Datastore struct {
 	Kind string `json:"kind" yaml:"kind"` // sqlite, postgres, mysql, nats, etcd, or embedded etcd
 	// Bytes is the size of what is on this server's disk, 0 where there is nothing.
 	Bytes int64 `json:"bytes,omitempty" yaml:"bytes,omitempty"`
+	// Log is the size of SQLite's write-ahead log beside it.
+	Log int64 `json:"log,omitempty" yaml:"log,omitempty"`
 	// Seconds is how long a read took just now.
 	Seconds float64 `json:"seconds" yaml:"seconds"`
 	// Members are those of an embedded etcd, by name.

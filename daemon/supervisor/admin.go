@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/skerry-os/skerry/daemon/encryption"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/supervisor/admin"
 )
@@ -101,6 +102,9 @@ func (s *Server) replaceToken(w http.ResponseWriter, r *http.Request, _ *caller)
 		err = s.config.ShareToken(r.Context(), next.Server.Password, keep)
 	} else {
 		err = keep()
+	}
+	if errors.Is(err, encryption.ErrRefused) {
+		return errToken.saying(err)
 	}
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ func AgentConfig(c configschema.Cluster, node string) (api.Config, error) {
 		DisableHelmController: true, // this release has no Helm controller,
 		DisableNPC:            true, // no network policy controller
 		DisableServiceLB:      true, // and no load balancer for Services
+		EncryptSecrets:        c.SecretsEncryption != nil && bool(*c.SecretsEncryption),
 		HTTPSPort:             c.HTTPSListenPort,
 		SupervisorPort:        c.HTTPSListenPort,
 		ServerNodeName:        node,

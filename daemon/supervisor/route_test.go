@@ -77,10 +77,15 @@ func TestEndpoints(t *testing.T) {
 		"kube-proxy": 403, "admin": 403, "other CA": 401, "serving cert": 401,
 		"other node": 403, "expired node": 401, "self-made node": 401, "self-made admin": 401,
 	}
+	serversToo := maps.Clone(onlyServers)
+	serversToo["server"] = 200
 	table := []struct {
 		method, path string
 		codes        map[string]int
 	}{
+		{"GET", admin.PathEncryptionStatus, serversToo},
+		{"PUT", admin.PathEncryptionStatus, all(405)},
+		{"PUT", admin.PathEncryption, onlyServers},
 		{"PUT", admin.PathAuthorities, onlyServers},
 		{"GET", admin.PathAuthorities, all(405)},
 		{"PUT", admin.PathToken, onlyServers},

@@ -64,6 +64,7 @@ var (
 	errToken        = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "the token is not replaced"}
 	errSnapshot     = &statusError{code: http.StatusInternalServerError, reason: metav1.StatusReasonInternalError, message: "snapshot"}
 	errNoSnapshot   = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "no snapshot is taken"}
+	errEncryption   = &statusError{code: http.StatusBadRequest, reason: metav1.StatusReasonBadRequest, message: "the keys of Secrets stay as they are"}
 	errNodeGone     = &statusError{code: http.StatusUnauthorized, reason: metav1.StatusReasonUnauthorized, message: "node doesn't exist"}
 	errDuplicate    = &statusError{code: http.StatusConflict, reason: metav1.StatusReasonConflict, message: "another machine is connected as this node"}
 	errNodePassword = &statusError{code: http.StatusForbidden, reason: metav1.StatusReasonForbidden, message: "node password rejected"}

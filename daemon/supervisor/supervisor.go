@@ -26,9 +26,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/encryption"
 	"github.com/skerry-os/skerry/daemon/nodepassword"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/snapshot"
+	"github.com/skerry-os/skerry/daemon/supervisor/admin"
 	"github.com/skerry-os/skerry/daemon/supervisor/api"
 	"github.com/skerry-os/skerry/daemon/token"
 	"github.com/skerry-os/skerry/daemon/tunnel"
@@ -64,7 +66,16 @@ type Config struct {
 	// TakeSnapshot takes a snapshot of the datastore whose name begins with name, and
 	// says where it is. An error may come with some of that.
 	TakeSnapshot func(ctx context.Context, name string) ([]snapshot.Snapshot, error)
-	Log          *slog.Logger
+	// Secrets is how they are kept. Nil where nobody asks.
+	Secrets SecretKeys
+	Log     *slog.Logger
+}
+
+// SecretKeys are the cluster's keys of Secrets.
+type SecretKeys interface {
+	Status(ctx context.Context) (admin.EncryptionStatus, error)
+	// Begin begins a change, which goes on by itself.
+	Begin(ctx context.Context, request encryption.Request) error
 }
 
 // ownNode is the name of the node on this machine, or empty where it has none.

@@ -97,7 +97,7 @@ func newTestServerOf(t *testing.T, configured configschema.Cluster, change ...fu
 	s := &testServer{bundle: bundle, client: fake.NewClientset(), log: &buffer{}}
 	s.Server, err = New(Config{
 		Cluster: cluster, Bundle: bundle, Tokens: tokens, NodeName: "server-1",
-		NodePasswordFile: passwordFile, DataDir: dir, Log: slog.New(slog.NewTextHandler(s.log, nil)),
+		NodePasswordFile: passwordFile, DataDir: dir, Secrets: &secretKeys{}, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

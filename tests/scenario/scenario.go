@@ -97,6 +97,8 @@ var All = slices.Concat([]Scenario{
 	snapshotRestore,
 	snapshotDamaged,
 	snapshotS3,
+	secretsReencryptInterrupted,
+	secretsReencryptServers,
 }, storeScenarios(), haScenarios())
 
 // Named returns the scenarios of these names, in the order of All.

@@ -35,6 +35,10 @@ const (
 	PathToken = "/v1-k3s/token"
 	// PathSnapshot takes, by POST, a SnapshotRequest. What it answers are snapshots as package snapshot lists them.
 	PathSnapshot = "/db/snapshot"
+	// PathEncryptionStatus answers a GET with an EncryptionStatus.
+	PathEncryptionStatus = "/v1-k3s/encrypt/status"
+	// PathEncryption takes an EncryptionRequest.
+	PathEncryption = "/v1-k3s/encrypt/config"
 )
 
 // OperationSave is the only operation of a SnapshotRequest that needs the server: it has the datastore open.
@@ -51,6 +55,38 @@ type SnapshotRequest struct {
 type TokenRequest struct {
 	// NewToken is of either form; the server makes one where there is none.
 	NewToken string `json:"newToken"`
+}
+
+// Stages that an EncryptionRequest may ask for.
+const (
+	StageRotateKeys = "rotate_keys"
+	StageReencrypt  = "reencrypt_request"
+)
+
+// EncryptionRequest asks for a change of how Secrets are kept, by one of its fields.
+type EncryptionRequest struct {
+	Stage  *string `json:"stage,omitempty"`
+	Enable *bool   `json:"enable,omitempty"`
+}
+
+// EncryptionStatus is how Secrets are kept in the datastore. The first fields are K3s'.
+type EncryptionStatus struct {
+	Stage     string `json:"stage" yaml:"stage"`
+	ActiveKey string `json:"activekey" yaml:"activekey"`
+	// Enable is whether new Secrets are encrypted.
+	Enable *bool `json:"enable,omitempty" yaml:"enable,omitempty"`
+	// HashMatch is whether all servers use the same keys, as far as is known; HashError tells which don't.
+	HashMatch    bool     `json:"hashmatch" yaml:"hashmatch"`
+	HashError    string   `json:"hasherror,omitempty" yaml:"hasherror,omitempty"`
+	InactiveKeys []string `json:"inactivekeys,omitempty" yaml:"inactivekeys,omitempty"`
+	// Provider is of the active key: secretbox or aescbc.
+	Provider string `json:"provider,omitempty" yaml:"provider,omitempty"`
+	// Finished is whether no change is under way.
+	Finished bool `json:"finished" yaml:"finished"`
+	// Done of Total Secrets are written as the active key has it, while they are written anew; Problem is why one isn't.
+	Done    int    `json:"done,omitempty" yaml:"done,omitempty"`
+	Total   int    `json:"total,omitempty" yaml:"total,omitempty"`
+	Problem string `json:"problem,omitempty" yaml:"problem,omitempty"`
 }
 
 // DefaultServer is this machine's own supervisor.
@@ -122,7 +158,16 @@ func (c *Client) send(ctx context.Context, method, path string, v, answer any) e
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.server+path, bytes.NewReader(body))
+	return c.do(ctx, method, path, bytes.NewReader(body), answer)
+}
+
+// Get reads the JSON at a path into answer.
+func (c *Client) Get(ctx context.Context, path string, answer any) error {
+	return c.do(ctx, http.MethodGet, path, nil, answer)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, method, c.server+path, body)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", c.server, err)
 	}
@@ -134,16 +179,16 @@ func (c *Client) send(ctx context.Context, method, path string, v, answer any) e
 	}
 	defer c.http.CloseIdleConnections()
 	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 && answer == nil {
+		return nil
+	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("%s: %w", resp.Status, err)
 	}
 	if resp.StatusCode/100 == 2 {
-		if answer == nil {
-			return nil
-		}
 		if err := json.Unmarshal(data, answer); err != nil {
-			return fmt.Errorf("the server's answer is no JSON: %w", err)
+			return fmt.Errorf("read the answer of %s: %w", c.server, err)
 		}
 		return nil
 	}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+)
+
+// layout names the directories of a server, K3s' contract.
+type layout struct {
+	server    string // S, /var/lib/rancher/k3s/server
+	tls       string
+	cred      string
+	etc       string
+	db        string
+	manifests string
+	socket    string // kine
+}
+
+func newLayout(c configschema.Cluster) layout {
+	s := filepath.Join(c.DataDir, "server")
+	return layout{
+		server:    s,
+		tls:       filepath.Join(s, "tls"),
+		cred:      filepath.Join(s, "cred"),
+		etc:       filepath.Join(s, "etc"),
+		db:        filepath.Join(s, "db"),
+		manifests: filepath.Join(s, "manifests"),
+		socket:    filepath.Join(s, "kine.sock"),
+	}
+}
+
+func (l layout) create() error {
+	for _, dir := range []string{l.server, l.tls, l.cred, l.etc, l.db, l.manifests} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("create server directory: %w", err)
+		}
+	}
+	return nil
+}
