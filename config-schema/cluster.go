@@ -175,6 +175,10 @@ type Cluster struct {
 	// in an etcd whose members they are; the others have its URL as server. It has no
 	// meaning any more once the cluster is there.
 	ClusterInit Switch `yaml:"cluster-init"`
+	// Whether this server forgets all other members of its etcd, whose majority is lost for good, and goes on alone with the
+	// data it has. It is done once; remove the key afterwards. The others must not be started again before their
+	// server/db/etcd in the data folder is removed; then they join anew.
+	ClusterReset Switch `yaml:"cluster-reset"`
 	// Further arguments of this server's etcd member, as name=value.
 	EtcdArg ArgList `yaml:"etcd-arg"`
 	// Whether the metrics of the etcd member are served on the node's address too, at

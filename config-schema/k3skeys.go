@@ -158,7 +158,6 @@ var k3sNotes = map[string]string{
 	"alsologtostderr":                   "logs go to the journal",
 	"apiserver-bind-address":            "kube-apiserver is reached through bind-address and https-listen-port",
 	"apiserver-port":                    "kube-apiserver is reached through https-listen-port",
-	"cluster-reset":                     "no server forgets the others by its configuration",
 	"cluster-reset-restore-path":        "use skerry snapshot restore",
 	"config":                            "this file is the configuration",
 	"container-runtime-endpoint":        "containerd is part of the image",
@@ -200,6 +199,7 @@ var k3sNotes = map[string]string{
 var k3sDifferences = map[string]string{
 	"bind-address":                "on servers",
 	"datastore-endpoint":          "SQLite, PostgreSQL, MySQL or MariaDB, etcd, and NATS",
+	"cluster-reset":               "the server goes on at once; the key has no effect then until it is removed",
 	"disable-helm-controller":     "true only: there is none",
 	"disable-network-policy":      "true only: there is none",
 	"egress-selector-mode":        "in mode cluster, pods on the host's network are reached by the ports that their containers declare",

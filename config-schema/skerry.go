@@ -133,6 +133,9 @@ func (k *Skerry) checkServer(cluster scope) {
 				"remove one of them")
 		}
 	}
+	if bool(k.Cluster.ClusterReset) && k.Cluster.Server != "" {
+		cluster.problem(cluster.at("cluster-reset"), "makes this server the only one, and server has it join another", "remove server while it is reset")
+	}
 	if k.Cluster.Server != "" && !cluster.has("token") && !cluster.has("token-file") {
 		cluster.problem(cluster.at("token"), "a server that joins others needs the token of their cluster",
 			"it is in /var/lib/rancher/k3s/server/token on each of them")

@@ -177,6 +177,7 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.datastore-certfile", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.datastore-keyfile", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.cluster-init", When: Restart, Units: []string{controlUnit}},
+	{Key: "skerry.cluster.cluster-reset", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.etcd-arg", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.etcd-expose-metrics", When: Restart, Units: []string{controlUnit}},
 	{Key: "skerry.cluster.etcd-disable-snapshots", When: Restart, Units: []string{controlUnit}},

@@ -138,6 +138,11 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer store.Close()
+	if embedded != nil && embedded.Alone {
+		if err := wasReset(opts, layout); err != nil {
+			return err
+		}
+	}
 	storeClient, err := store.Client(context.WithoutCancel(ctx))
 	if err != nil {
 		return err

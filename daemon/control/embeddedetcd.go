@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/etcd"
@@ -40,9 +41,13 @@ func embeddedEtcd(ctx context.Context, opts Options, l layout) (*etcd.Options, e
 			return nil, errors.Join(err, fmt.Errorf("this server has a cluster of its own in %s: remove skerry.cluster.cluster-init or skerry.cluster.server to go on with it, or remove that file to give it up", sqlite))
 		}
 	}
+	var err error
 	e := &etcd.Options{
 		Dir: dir, TLS: filepath.Join(l.tls, "etcd"), NodeName: opts.NodeName, Address: opts.NodeIPs[0],
 		ExposeMetrics: bool(c.EtcdExposeMetrics), Args: c.EtcdArg, Status: opts.Status, Log: opts.Log.With("component", "etcd"),
+	}
+	if e.Alone, err = resets(opts, l, began); err != nil {
+		return nil, err
 	}
 	if c.Server == "" {
 		return e, nil
@@ -62,6 +67,33 @@ func embeddedEtcd(ctx context.Context, opts Options, l layout) (*etcd.Options, e
 		return e, nil // it must start without the others; see compareRunning
 	}
 	return e, learn(ctx, opts, l, server)
+}
+
+// resets reports whether this server is to forget the other members. It is done once for as long as the key is there.
+func resets(opts Options, l layout, began bool) (bool, error) {
+	_, err := os.Stat(l.resetFlag)
+	done := err == nil
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	case bool(opts.Cluster.ClusterReset) && !began:
+		return false, errors.New("cluster-reset: this server has no data of an embedded etcd; remove the key")
+	case !bool(opts.Cluster.ClusterReset) && done:
+		return false, atomicfile.Remove(l.resetFlag)
+	case done:
+		opts.Log.Warn("skerry.cluster.cluster-reset was done before; remove it")
+	}
+	return bool(opts.Cluster.ClusterReset) && !done, nil
+}
+
+// wasReset notes that the other members are forgotten, so that they aren't again.
+func wasReset(opts Options, l layout) error {
+	if err := atomicfile.Write(l.resetFlag, nil, 0o600); err != nil {
+		return fmt.Errorf("note that the cluster was reset: %w", err)
+	}
+	opts.Log.Warn("this server has forgotten all other members of the cluster's etcd; remove skerry.cluster.cluster-reset, " +
+		"and on each other server, before it is started again, " + filepath.Join(l.db, "etcd"))
+	return nil
 }
 
 // learn compares this server's settings with those of the server it joins, and takes the cluster's identity from it. It

@@ -19,6 +19,7 @@ type layout struct {
 	db        string
 	manifests string
 	socket    string // kine
+	resetFlag string // K3s': cluster-reset was done
 }
 
 func newLayout(c configschema.Cluster) layout {
@@ -31,6 +32,7 @@ func newLayout(c configschema.Cluster) layout {
 		db:        filepath.Join(s, "db"),
 		manifests: filepath.Join(s, "manifests"),
 		socket:    filepath.Join(s, "kine.sock"),
+		resetFlag: filepath.Join(s, "db", "reset-flag"),
 	}
 }
 

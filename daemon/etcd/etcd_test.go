@@ -227,6 +227,38 @@ func TestMembers(t *testing.T) {
 	second.Close()
 }
 
+// TestAlone: of three members two are lost, and the third goes on alone with all that was acknowledged; others join it.
+func TestAlone(t *testing.T) {
+	l := newLab(t)
+	first := start(t, l.options(1, "127.11.0.1"))
+	joining := func(n int, address string) Options {
+		opts := l.options(n, address)
+		opts.Members = func(ctx context.Context) ([]*etcdserverpb.Member, error) { return first.Members(ctx) }
+		return opts
+	}
+	second, third := start(t, joining(2, "127.11.0.2")), start(t, joining(3, "127.11.0.3"))
+	put(t, third, "a", "1")
+	third.Close()
+	second.Close()
+	first.Close()
+	alone := l.options(1, "127.11.0.1")
+	alone.Alone = true
+	first = start(t, alone)
+	defer func() { first.Close() }()
+	if got := names(t, first); !maps.Equal(got, map[string]bool{"server-1": true}) || get(t, first, "a") != "1" {
+		t.Fatalf("members and votes: %v", got)
+	}
+	opts := joining(2, "127.11.0.2")
+	if err := os.RemoveAll(opts.Dir); err != nil {
+		t.Fatal(err)
+	}
+	second = start(t, opts)
+	defer second.Close()
+	if got := get(t, second, "a"); got != "1" {
+		t.Errorf("the second has %q", got)
+	}
+}
+
 func remove(t *testing.T, m *Member, id uint64) {
 	t.Helper()
 	with(t, m, func(ctx context.Context, c *clientv3.Client) error {
