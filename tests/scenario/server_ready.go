@@ -106,6 +106,9 @@ func kubectlHas(ctx context.Context, m *vm.Machine, want string, args ...string)
 	return err
 }
 
+// statusWait is for a control plane and a node that were started again.
+const statusWait = 2 * time.Minute
+
 // saysReady checks that systemd, `skerry status` and the console agree with the cluster.
 func saysReady(ctx context.Context, m *vm.Machine) error {
 	err := vm.Wait(ctx, "skerry.service to be active", vm.ReadyTimeout, func(ctx context.Context) error {
@@ -118,7 +121,8 @@ func saysReady(ctx context.Context, m *vm.Machine) error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.Run(ctx, "sudo skerry status"); err != nil {
+	// A process of the cluster may have been started again since the machine was ready.
+	if _, err := m.Run(ctx, "sudo skerry status --wait "+vm.Scaled(statusWait).String()); err != nil {
 		return err
 	}
 	failed, err := m.Run(ctx, "systemctl list-units --failed --plain --no-legend --no-pager")

@@ -20,7 +20,7 @@ var snapshotDamaged = Scenario{
 	Native: true,
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
-		userData, err := t.storedConfig(nil, serverName, nil)
+		userData, err := t.storedConfig(&kept{kind: sqlite}, serverName, nil)
 		if err != nil {
 			return err
 		}

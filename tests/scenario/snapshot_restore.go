@@ -84,7 +84,7 @@ spec:
 `
 
 func (r *restored) boot(ctx context.Context, name, hostname string) error {
-	userData, err := r.t.storedConfig(nil, hostname, nil)
+	userData, err := r.t.storedConfig(&kept{kind: sqlite}, hostname, nil)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"gopkg.in/yaml.v3"
 )
@@ -106,7 +107,11 @@ func child(mapping *yaml.Node, key string, kind yaml.Kind) *yaml.Node {
 	return value
 }
 
+// setScalar sets a key to a text, or to the number that the text is: a secret of digits would be taken for one.
 func setScalar(mapping *yaml.Node, key, value string) {
 	node := child(mapping, key, yaml.ScalarNode)
 	node.Value, node.Tag, node.Style = value, "!!str", 0
+	if _, err := strconv.Atoi(value); err == nil {
+		node.Tag = "!!int"
+	}
 }
