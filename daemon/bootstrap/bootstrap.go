@@ -92,12 +92,9 @@ func Sync(ctx context.Context, opts Options) error {
 			if rev == 0 {
 				continue // another was first
 			}
-			stored, err := opts.create(ctx, key, rev)
-			if err != nil {
+			// Where another has taken this server to be gone, its identity is what is found next.
+			if err := opts.create(ctx, key, rev); err != nil {
 				return err
-			}
-			if !stored {
-				continue // taken to be gone by another
 			}
 		case len(mine.Value) == 0 && opts.Shared && waited < lockPatience:
 			if waited == 0 {
@@ -118,36 +115,36 @@ func Sync(ctx context.Context, opts Options) error {
 	}
 }
 
-// create makes the identity, or takes that which is on disk, and stores it in place of the lock. It reports whether the
-// lock still was this server's.
-func (o Options) create(ctx context.Context, key string, lock int64) (bool, error) {
+// create makes the identity, or takes that which is on disk, and stores it in place of the lock, if that
+// still is this server's.
+func (o Options) create(ctx context.Context, key string, lock int64) error {
 	found, err := readFiles(o.Dir)
 	if err != nil {
-		return false, err
+		return err
 	}
 	dir := o.Dir
 	if len(found) == 0 {
 		if dir, err = os.MkdirTemp(o.Dir, ".bootstrap-*"); err != nil {
-			return false, fmt.Errorf("create the cluster's identity: %w", err)
+			return fmt.Errorf("create the cluster's identity: %w", err)
 		}
 		defer os.RemoveAll(dir)
 	}
 	if err := o.Create(dir); err != nil {
-		return false, err
+		return err
 	}
 	if found, err = readFiles(dir); err != nil {
-		return false, err
+		return err
 	}
 	value, err := seal(o.Password, found)
 	if err != nil {
-		return false, err
+		return err
 	}
 	rev, err := o.put(ctx, key, value, lock)
 	if err != nil || rev == 0 {
-		return false, err
+		return err
 	}
 	o.Log.Info("the cluster's identity is in the datastore", "files", len(found))
-	return true, nil
+	return nil
 }
 
 // adopt takes the datastore's files, and adds to it those that only this server has, as one that encrypts Secrets has.

@@ -289,7 +289,9 @@ func TestDiskFull(t *testing.T) {
 	}
 	client.Close()
 	store.Close()
-	store, client = mustOpen(t, dir)
+	again, client := mustOpen(t, dir)
+	defer again.Close()
+	defer client.Close()
 	holds(t, client, acknowledged, size)
 }
 

@@ -194,7 +194,7 @@ func (s *server) lead(ctx context.Context, seen sightings) error {
 		if settled {
 			return nil
 		}
-		if err != nil && !(errors.Is(err, errWaiting) && strings.Contains(err.Error(), "written anew")) {
+		if err != nil && (!errors.Is(err, errWaiting) || !strings.Contains(err.Error(), "written anew")) {
 			return err
 		}
 	}

@@ -107,11 +107,11 @@ func child(mapping *yaml.Node, key string, kind yaml.Kind) *yaml.Node {
 	return value
 }
 
-// setScalar sets a key to a text, or to the number that the text is: a secret of digits would be taken for one.
+// setScalar sets a key to a text, or to the number that the text is.
 func setScalar(mapping *yaml.Node, key, value string) {
 	node := child(mapping, key, yaml.ScalarNode)
 	node.Value, node.Tag, node.Style = value, "!!str", 0
-	if _, err := strconv.Atoi(value); err == nil {
+	if n, err := strconv.Atoi(value); err == nil && strconv.Itoa(n) == value {
 		node.Tag = "!!int"
 	}
 }
