@@ -26,17 +26,16 @@ func haScenarios() []Scenario {
 	var all []Scenario
 	for _, s := range []struct {
 		kind   database.Kind
-		suite  Suite
 		silent time.Duration
 	}{
-		{database.Postgres, SuiteTest, maxSilenceSQL},
-		{database.MariaDB, SuiteAll, maxSilenceSQL},
-		{database.Etcd, SuiteAll, maxSilenceEtcd},
-		{embeddedEtcd, SuiteAll, maxSilenceEtcd},
+		{database.Postgres, maxSilenceSQL},
+		{database.MariaDB, maxSilenceSQL},
+		{database.Etcd, maxSilenceEtcd},
+		{embeddedEtcd, maxSilenceEtcd},
 	} {
 		all = append(all, Scenario{
 			Name:   "ha-" + string(s.kind),
-			Suite:  s.suite,
+			Suite:  SuiteAll,
 			Shows:  fmt.Sprintf("three servers on %s: each is cut off in turn while an agent's client writes, and nothing acknowledged is lost", s.kind),
 			Native: true,
 			OwnLab: true,

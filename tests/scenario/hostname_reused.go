@@ -12,7 +12,7 @@ import (
 
 var hostnameReused = Scenario{
 	Name:   "hostname-reused",
-	Suite:  SuiteTest,
+	Suite:  SuiteAll,
 	Shows:  "a machine that takes over the name of a broken one is refused until the Node is deleted; then the old machine is refused",
 	Native: true,
 	OwnLab: true,

@@ -13,7 +13,7 @@ import (
 
 var legacyNodePasswd = Scenario{
 	Name:   "legacy-node-passwd",
-	Suite:  SuiteTest,
+	Suite:  SuiteAll,
 	Shows:  "a server that finds the password file of a K3s before v1.20.2 makes Secrets of it and removes it; names stay with their machines",
 	Native: true,
 	OwnLab: true,

@@ -13,7 +13,7 @@ import (
 
 var nodeID = Scenario{
 	Name:   "node-id",
-	Suite:  SuiteTest,
+	Suite:  SuiteAll,
 	Shows:  "two machines with one host name join with with-node-id, and keep their names over a reboot",
 	Native: true,
 	OwnLab: true,
