@@ -30,7 +30,7 @@ import (
 
 var fiftyAgents = Scenario{
 	Name:   "fifty-agents",
-	Suite:  SuiteTest,
+	Suite:  SuiteAll,
 	Shows:  "fifty agents that join one server in one moment all get in, and the server is Ready all the time",
 	Native: true,
 	OwnLab: true,

@@ -16,7 +16,7 @@ import (
 
 var registrationAddressRemoved = Scenario{
 	Name:   "registration-address-removed",
-	Suite:  SuiteTest,
+	Suite:  SuiteAll,
 	Shows:  "an agent registers at a fixed address that isn't a server's; when that is gone, the agent stays, and finds back after a reboot",
 	Native: true,
 	OwnLab: true,
