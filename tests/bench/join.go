@@ -44,9 +44,6 @@ func (b *bench) measureJoins(ctx context.Context, lab *vm.Lab) ([]float64, error
 	if err != nil {
 		return nil, err
 	}
-	if _, err := cluster.WaitPods(ctx, "kube-system", "", addonPods); err != nil {
-		return nil, err
-	}
 	token, err := server.JoinToken(ctx)
 	if err != nil {
 		return nil, err

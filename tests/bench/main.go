@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/skerry-os/skerry/tests/cluster"
 	"github.com/skerry-os/skerry/tests/vm"
 	"github.com/skerry-os/skerry/tests/vm/ethernet"
 )
@@ -53,6 +54,7 @@ type MachineReport struct {
 }
 
 func main() {
+	cluster.Helper()
 	var b bench
 	flag.StringVar(&b.image, "image", "", "raw image to measure (default: the newest in --build)")
 	flag.StringVar(&b.build, "build", "build", "folder with the image and its manifest, for disks and for the report")
