@@ -119,7 +119,7 @@ var Effects = []Effect{
 	{Key: "skerry.cluster.token", When: Restart, Units: []string{controlUnit, nodeUnit}},
 	{Key: "skerry.cluster.token-file", When: Restart, Units: []string{controlUnit, nodeUnit}},
 	{Key: "skerry.cluster.agent-token", When: Restart, Units: []string{controlUnit}},
-	{Key: "skerry.cluster.server", When: Restart, Units: []string{nodeUnit}},
+	{Key: "skerry.cluster.server", When: Restart, Units: []string{controlUnit, nodeUnit}},
 	{Key: "skerry.cluster.node-name", When: Reboot, Why: "another name is another node"},
 	{Key: "skerry.cluster.with-node-id", When: Reboot, Why: "another name is another node"},
 	{Key: "skerry.cluster.node-ip", When: Restart, Units: []string{controlUnit, nodeUnit}},

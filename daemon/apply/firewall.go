@@ -63,6 +63,7 @@ func firewallNeeds(loaded *config.Loaded) (firewall.Needs, error) {
 	var needs firewall.Needs
 	if skerry.EffectiveRole() == configschema.RoleServer {
 		needs.APIPort = cluster.HTTPSListenPort
+		needs.Etcd = cluster.DatastoreEndpoint.Reveal() == "" && (bool(cluster.ClusterInit) || cluster.Server != "")
 	}
 	var ok bool
 	if needs.NodePorts, ok = configschema.ParsePortRange(cluster.ServiceNodePortRange); !ok {

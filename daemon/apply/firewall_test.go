@@ -38,6 +38,7 @@ const (
 	guarded = "skerry: {firewall: {rules: [{ports: 80}]}}\n"
 	opened  = "skerry: {firewall: {rules: [{ports: [80, 81]}]}, cluster: {https-listen-port: 7443, service-node-port-range: 30000-31000}, network: {tunnels: {wg0: {mode: wireguard, key: {file: /etc/rancher/key}, port: 51820}}}}\n"
 	joining = "skerry: {firewall: {}, cluster: {server: 'https://a:6443', token: x}}\n"
+	member  = "skerry: {firewall: {}, role: server, cluster: {server: 'https://a:6443', token: x}}\n"
 	turned  = "skerry: {firewall: {enabled: false, rules: [{ports: 80}]}}\n"
 )
 
@@ -56,7 +57,8 @@ func TestFirewall(t *testing.T) {
 		{"on", guarded, []string{"th dport { 80 } counter accept", "th dport 6443 counter accept", "set nodes {", "192.0.2.7"}, []string{"WireGuard"}, true},
 		{"on again", guarded, []string{"th dport { 80 } counter accept"}, nil, true},
 		{"otherwise", opened, []string{"th dport { 80-81 }", "th dport 7443", "udp dport { 51820 } accept"}, []string{"6443"}, true},
-		{"of an agent", joining, []string{"th dport 22"}, []string{"6443", "7443", "51820"}, true},
+		{"of a member of etcd", member, []string{"th dport 6443", "th dport 2379-2380"}, nil, true},
+		{"of an agent", joining, []string{"th dport 22"}, []string{"6443", "7443", "51820", "2379"}, true},
 		{"turned off", turned, []string{"add table inet skerry\ndelete table inet skerry\n"}, []string{"chain"}, false},
 		{"still off", turned, nil, nil, false},
 		{"on once more", guarded, []string{"chain incoming"}, nil, true},

@@ -80,7 +80,10 @@ func (*Boot) servers(ctx context.Context) []loadbalancer.ServerStatus {
 
 // control asks the control plane's process, as servers asks the node's.
 func (b *Boot) control(ctx context.Context) *status.Control {
-	if b.role != configschema.RoleServer {
+	b.mu.Lock()
+	role := b.role
+	b.mu.Unlock()
+	if role != configschema.RoleServer {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)

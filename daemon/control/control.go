@@ -155,10 +155,6 @@ func Run(ctx context.Context, opts Options) error {
 	if err := identity.sync(ctx); err != nil {
 		return fmt.Errorf("agree on the cluster's identity: %w", err)
 	}
-	keys := newKeys(opts, store, storeClient, identity)
-	if err := keys.Ensure(ctx); err != nil {
-		return err
-	}
 	bundle, err := pki.Ensure(layout.server, certificates)
 	if err != nil {
 		return fmt.Errorf("prepare certificates in %s: %w", layout.tls, err)
@@ -174,7 +170,11 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("prepare tokens in %s: %w", layout.server, err)
 	}
-	if err := compareRunning(ctx, opts, store, tokens); err != nil {
+	if err := compareRunning(ctx, opts, storeClient, store.Shared, tokens); err != nil {
+		return err
+	}
+	keys := newKeys(opts, store, storeClient, identity)
+	if err := keys.Ensure(ctx); err != nil {
 		return err
 	}
 	if err := bundle.WriteKubeconfigs(apiserverPort); err != nil {

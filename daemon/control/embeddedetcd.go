@@ -16,6 +16,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/datastore"
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 	"github.com/skerry-os/skerry/daemon/etcd"
 	"github.com/skerry-os/skerry/daemon/join"
 )
@@ -36,7 +37,7 @@ func embeddedEtcd(ctx context.Context, opts Options, l layout) (*etcd.Options, e
 	if c.Server == "" && !bool(c.ClusterInit) && !began {
 		return nil, nil //nolint:nilnil // SQLite
 	}
-	if sqlite := filepath.Join(l.db, "state.db"); !began {
+	if sqlite := filepath.Join(l.db, files.Database); !began {
 		if _, err := os.Stat(sqlite); !errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.Join(err, fmt.Errorf("this server has a cluster of its own in %s: remove skerry.cluster.cluster-init or skerry.cluster.server to go on with it, or remove that file to give it up", sqlite))
 		}
@@ -48,6 +49,13 @@ func embeddedEtcd(ctx context.Context, opts Options, l layout) (*etcd.Options, e
 	}
 	if e.Alone, err = resets(opts, l, began); err != nil {
 		return nil, err
+	}
+	// A member whose authorities are lost must not make others: nobody would trust it.
+	_, err = os.Stat(filepath.Join(e.TLS, "peer-ca.key"))
+	lost := began && errors.Is(err, fs.ErrNotExist)
+	if c.Server == "" && lost {
+		return nil, fmt.Errorf("%s is lost, without which this server's etcd does not start: copy server/tls from another server, "+
+			"or set skerry.cluster.server to have it fetched from one", e.TLS)
 	}
 	if c.Server == "" {
 		return e, nil
@@ -63,7 +71,7 @@ func embeddedEtcd(ctx context.Context, opts Options, l layout) (*etcd.Options, e
 		}
 		return members, nil
 	}
-	if began {
+	if began && !lost {
 		return e, nil // it must start without the others; see compareRunning
 	}
 	return e, learn(ctx, opts, l, server)

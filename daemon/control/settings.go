@@ -15,7 +15,6 @@ import (
 
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 
-	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/join"
 	"github.com/skerry-os/skerry/daemon/supervisor"
 	"github.com/skerry-os/skerry/daemon/token"
@@ -56,15 +55,10 @@ func compare(ctx context.Context, opts Options, server *join.Server) error {
 
 // compareRunning compares this server's settings with those of another server that runs, if there is one. Servers that
 // start at once, with nobody running, are not compared.
-func compareRunning(ctx context.Context, opts Options, store *datastore.Store, tokens *token.Tokens) error {
-	if !store.Shared {
+func compareRunning(ctx context.Context, opts Options, client *etcdkube.Client, shared bool, tokens *token.Tokens) error {
+	if !shared {
 		return nil
 	}
-	client, err := store.Client(ctx)
-	if err != nil {
-		return err
-	}
-	defer client.Close() //nolint:errcheck // it has answered
 	list, err := client.List(ctx, runningServers, etcdkube.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("look for other servers: %w", err)

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 )
 
 // ErrNotEmbedded is for stores that are no part of this machine.
@@ -41,6 +44,10 @@ func Offline(opts Options) (Copy, []string, error) {
 	kind := Kind(opts.Endpoint)
 	if kind != "sqlite" {
 		return Copy{}, nil, fmt.Errorf("%w (%s)", ErrNotEmbedded, kind)
+	}
+	// What SQLite has is not looked at there.
+	if _, err := os.Stat(filepath.Join(opts.Dir, "etcd")); opts.Endpoint == "" && !errors.Is(err, fs.ErrNotExist) {
+		return Copy{}, nil, errors.Join(ErrEmbeddedEtcd, err)
 	}
 	file, err := sqliteFile(opts.Endpoint, opts.Dir)
 	if err != nil {

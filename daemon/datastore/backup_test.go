@@ -256,3 +256,17 @@ func TestOthersAreNotEmbedded(t *testing.T) {
 		}
 	}
 }
+
+// TestOfflineEmbeddedEtcd: a server that keeps its cluster in an etcd has no SQLite to put a snapshot in place of.
+func TestOfflineEmbeddedEtcd(t *testing.T) {
+	dir := t.TempDir()
+	if _, _, err := Offline(Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "etcd"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Offline(Options{Dir: dir}); !errors.Is(err, ErrEmbeddedEtcd) {
+		t.Errorf("%v", err)
+	}
+}

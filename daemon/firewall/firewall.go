@@ -40,6 +40,8 @@ func Kernel(ctx context.Context, script []byte) error {
 type Needs struct {
 	// APIPort is that of a server's API, 0 on an agent.
 	APIPort int
+	// Etcd is whether the machine is a member of its servers' own etcd.
+	Etcd bool
 	// NodePorts are those of Services of type NodePort.
 	NodePorts configschema.PortRange
 	// TunnelPorts are the UDP ports of WireGuard tunnels.
@@ -119,6 +121,10 @@ func Script(f *configschema.Firewall, needs Needs, peers Peers) []byte {
 	}
 	if needs.APIPort > 0 {
 		access(add, "6", fmt.Sprint(needs.APIPort), "Kubernetes API", f.KubernetesAPI, true)
+	}
+	if needs.Etcd {
+		// A server that joins is no node yet. Who may reach the API may reach the members, which ask for a certificate.
+		access(add, "6", "2379-2380", "etcd", f.KubernetesAPI, true)
 	}
 	access(add, "6, 17, 132", needs.NodePorts.String(), "NodePorts", f.NodePorts, false)
 	refusal := "drop"

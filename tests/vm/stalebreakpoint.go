@@ -42,19 +42,19 @@ func HasStaleBreakpoints() bool {
 }
 
 // WithoutStaleBreakpoints returns lines without what a kernel said when it ran a breakpoint that it had taken away, and how
-// often it did.
+// often it did. One after which the machine doesn't reboot is left as it is.
 func WithoutStaleBreakpoints(lines []Line) (rest []Line, count int) {
-	inside := false
+	var said []Line // since the breakpoint
 	for _, line := range lines {
 		switch {
-		case inside:
-			inside = !panicOver.MatchString(line.Text)
-		case staleBreakpoint.MatchString(line.Text):
-			inside = true
+		case len(said) == 0 && !staleBreakpoint.MatchString(line.Text):
+			rest = append(rest, line)
+		case len(said) > 0 && panicOver.MatchString(line.Text):
+			said = nil
 			count++
 		default:
-			rest = append(rest, line)
+			said = append(said, line)
 		}
 	}
-	return rest, count
+	return append(rest, said...), count
 }

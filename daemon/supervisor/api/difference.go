@@ -18,7 +18,7 @@ func (c *Config) Differences(ours Config) []string {
 	}{
 		{"cluster-cidr", networks(c.ClusterIPRanges), networks(ours.ClusterIPRanges)},
 		{"service-cidr", networks(c.ServiceIPRanges), networks(ours.ServiceIPRanges)},
-		{"cluster-dns", addresses(c.ClusterDNSs), addresses(ours.ClusterDNSs)},
+		{"cluster-dns", FormatNodeIPs(c.ClusterDNSs), FormatNodeIPs(ours.ClusterDNSs)},
 		{"cluster-domain", c.ClusterDomain, ours.ClusterDomain},
 		{"flannel-backend", c.FlannelBackend, ours.FlannelBackend},
 		{"flannel-ipv6-masq", c.FlannelIPv6Masq, ours.FlannelIPv6Masq},
@@ -43,14 +43,6 @@ func networks(list []*net.IPNet) string {
 	texts := make([]string, len(list))
 	for i, network := range list {
 		texts[i] = network.String()
-	}
-	return strings.Join(texts, ",")
-}
-
-func addresses(list []net.IP) string {
-	texts := make([]string, len(list))
-	for i, ip := range list {
-		texts[i] = ip.String()
 	}
 	return strings.Join(texts, ",")
 }
