@@ -13,15 +13,11 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"github.com/skerry-os/skerry/daemon/nodeevent"
 	"github.com/skerry-os/skerry/daemon/pki"
 )
 
@@ -71,14 +67,14 @@ func (c *collector) CollectWithStability(ch chan<- metrics.Metric) {
 // Warn makes Events of node about certificates that expire and weren't renewed,
 // and of authorities, which are renewed by nobody, until ctx ends.
 func Warn(ctx context.Context, client kubernetes.Interface, dataDir, node string, log *slog.Logger) {
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	defer broadcaster.Shutdown()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
-	recorder := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "skerry", Host: node})
+	events := nodeevent.New(client, node)
+	defer events.Close()
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
 	for {
-		warn(recorder, dataDir, node, time.Now(), log)
+		for _, w := range look(dataDir, time.Now(), log) {
+			events.Warning(node, w.reason, w.message)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -87,14 +83,16 @@ func Warn(ctx context.Context, client kubernetes.Interface, dataDir, node string
 	}
 }
 
-func warn(recorder record.EventRecorder, dataDir, node string, now time.Time, log *slog.Logger) {
+type warning struct{ reason, message string }
+
+// look returns what there is to warn of.
+func look(dataDir string, now time.Time, log *slog.Logger) []warning {
 	all, err := pki.Inspect(dataDir, now)
 	if err != nil {
 		log.Error("certificates are not looked after", "error", err)
-		return
+		return nil
 	}
-	// As the kubelet's, so that kubectl describe shows them with the Node.
-	ref := &corev1.ObjectReference{Kind: "Node", Name: node, UID: types.UID(node)}
+	var warnings []warning
 	for _, cert := range all {
 		reason := leafReason
 		if cert.CA {
@@ -104,10 +102,11 @@ func warn(recorder record.EventRecorder, dataDir, node string, now time.Time, lo
 		case pki.CertificateOK:
 			continue
 		case pki.CertificateDamaged:
-			recorder.Event(ref, corev1.EventTypeWarning, reason, cert.File+" is damaged: "+cert.Problem)
+			warnings = append(warnings, warning{reason, cert.File + " is damaged: " + cert.Problem})
 			continue
 		}
-		recorder.Event(ref, corev1.EventTypeWarning, reason,
-			fmt.Sprintf("%s of %s: %s, on %s", cert.File, cert.Subject, cert.State, cert.NotAfter.Format(time.RFC3339)))
+		warnings = append(warnings, warning{reason,
+			fmt.Sprintf("%s of %s: %s, on %s", cert.File, cert.Subject, cert.State, cert.NotAfter.Format(time.RFC3339))})
 	}
+	return warnings
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics"
 
 	"github.com/skerry-os/skerry/daemon/pki"
@@ -73,14 +72,11 @@ func TestWarn(t *testing.T) {
 		{"new", 0, 0, ""},
 		{"not renewed", 246 * day, 11, "CertificateExpirationWarning"},
 		{"expired", 366 * day, 11, "expired, on "},
-		{"authorities ending", 9*365*day + day, 14, "Warning CACertificateExpirationWarning"},
+		{"authorities ending", 9*365*day + day, 14, "CACertificateExpirationWarning"},
 	} {
-		recorder := record.NewFakeRecorder(100)
-		warn(recorder, certificates(t, tt.age), "server-1", time.Now(), log)
-		close(recorder.Events)
 		var all []string
-		for event := range recorder.Events {
-			all = append(all, event)
+		for _, w := range look(certificates(t, tt.age), time.Now(), log) {
+			all = append(all, w.reason+" "+w.message)
 		}
 		if len(all) != tt.events || !strings.Contains(strings.Join(all, "\n"), tt.says) {
 			t.Errorf("%s: %d Events, want %d with %q:\n%s", tt.name, len(all), tt.events, tt.says, strings.Join(all, "\n"))
@@ -91,9 +87,7 @@ func TestWarn(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dataDir, "server/tls/client-admin.crt"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	recorder := record.NewFakeRecorder(100)
-	warn(recorder, dataDir, "server-1", time.Now(), log)
-	if event := <-recorder.Events; !strings.Contains(event, "client-admin.crt is damaged") {
-		t.Errorf("a damaged file makes the Event %q", event)
+	if all := look(dataDir, time.Now(), log); len(all) == 0 || !strings.Contains(all[0].message, "client-admin.crt is damaged") {
+		t.Errorf("a damaged file makes the warnings %q", all)
 	}
 }

@@ -73,7 +73,7 @@ func (s *Server) admitNode(ctx context.Context, claim nodeClaim) error {
 	case errors.Is(err, nodepassword.ErrNotStored):
 		// A webhook that is down may be waiting for this very node.
 		s.log.Warn("node is admitted although its password couldn't be stored; trying again", "node", claim.node, "error", err)
-		a.events.warning(claim.node, reasonPasswordFailed, notStored(err))
+		a.events.Warning(claim.node, reasonPasswordFailed, notStored(err))
 		s.deferred.add(deferredNode{nodeClaim: claim, failed: true})
 		return nil
 	default:
@@ -90,7 +90,7 @@ func (s *Server) notElsewhere(node string, r *http.Request) error {
 		return nil
 	}
 	if a := s.apiserver.Load(); a != nil {
-		a.events.warning(node, reasonDuplicate, fmt.Sprintf(
+		a.events.Warning(node, reasonDuplicate, fmt.Sprintf(
 			"another machine than the one at %s has come as this node, with its password, and was refused: is its disk a copy?", address))
 	}
 	refusal := *errDuplicate

@@ -27,6 +27,7 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/encryption"
+	"github.com/skerry-os/skerry/daemon/nodeevent"
 	"github.com/skerry-os/skerry/daemon/nodepassword"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/snapshot"
@@ -113,7 +114,7 @@ type apiserver struct {
 	client    kubernetes.Interface
 	bootstrap authenticator.Token
 	passwords *nodepassword.Store
-	events    *nodeEvents
+	events    *nodeevent.Recorder
 }
 
 // New returns a Server and writes what kube-apiserver must read to use it.
@@ -156,7 +157,7 @@ func (s *Server) Tunnels() []string { return s.tunnel.Nodes() }
 func (s *Server) SetAPIServer(handler http.Handler, client kubernetes.Interface, bootstrap authenticator.Token) {
 	s.apiserver.Store(&apiserver{
 		handler: handler, client: client, bootstrap: bootstrap,
-		passwords: nodepassword.NewStore(client), events: newNodeEvents(client, s.config.NodeName),
+		passwords: nodepassword.NewStore(client), events: nodeevent.New(client, s.config.NodeName),
 	})
 	close(s.ready)
 }
@@ -228,7 +229,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	<-shutdown
 	<-done
 	if a := s.apiserver.Load(); a != nil {
-		a.events.close()
+		a.events.Close()
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil

@@ -190,18 +190,18 @@ func (s *Server) storeDeferredNode(ctx context.Context, a *apiserver, claim defe
 	case err == nil:
 		s.log.Info("node password is stored", "node", claim.node)
 		if claim.failed {
-			a.events.normal(claim.node, reasonPasswordComplete, "the password, which couldn't be stored when the node was admitted, is stored")
+			a.events.Normal(claim.node, reasonPasswordComplete, "the password, which couldn't be stored when the node was admitted, is stored")
 		}
 		s.deferred.remove(claim.node)
 	case errors.Is(err, nodepassword.ErrMismatch):
 		s.log.Error("a node was admitted with a password that isn't the one its name was registered with; "+
 			"if this machine was reinstalled, delete the Node and restart it", "node", claim.node, "error", err)
-		a.events.warning(claim.node, reasonPasswordFailed, "the node was admitted with a password that isn't the one its name was "+
+		a.events.Warning(claim.node, reasonPasswordFailed, "the node was admitted with a password that isn't the one its name was "+
 			"registered with; if the machine was reinstalled, delete the Node and restart it")
 		s.deferred.remove(claim.node)
 	case !claim.failed && ctx.Err() == nil:
 		s.log.Warn("node password couldn't be stored; trying again", "node", claim.node, "error", err)
-		a.events.warning(claim.node, reasonPasswordFailed, notStored(err))
+		a.events.Warning(claim.node, reasonPasswordFailed, notStored(err))
 		claim.failed = true
 		s.deferred.add(claim)
 	}
