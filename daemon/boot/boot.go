@@ -153,6 +153,9 @@ func (b *Boot) chooseRole(ctx context.Context) error {
 	b.mu.Lock()
 	b.role, b.nodeName = role, cluster.NodeName
 	b.mu.Unlock()
+	if err := atomicfile.Sweep(b.StateDir, filepath.Dir(identity.PasswordFile)); err != nil {
+		return err
+	}
 	if err := identity.EnsureNodePassword(identity.PasswordFile); err != nil {
 		return err
 	}

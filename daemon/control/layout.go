@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // layout names the directories of a server, K3s' contract.
@@ -43,4 +44,13 @@ func (l layout) create() error {
 		}
 	}
 	return nil
+}
+
+// sweep removes what writes left that were interrupted.
+func (l layout) sweep(kubeconfig string) error {
+	dirs := []string{l.server, l.tls, l.cred, l.etc, l.db, filepath.Join(l.db, "etcd"), filepath.Dir(kubeconfig)}
+	for _, part := range []string{"etcd", "kube-controller-manager", "kube-scheduler"} {
+		dirs = append(dirs, filepath.Join(l.tls, part))
+	}
+	return atomicfile.Sweep(dirs...)
 }

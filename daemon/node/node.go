@@ -68,7 +68,7 @@ func Run(ctx context.Context, opts Options) error {
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
 
 	paths := newPaths(opts.Cluster.DataDir)
-	if err := paths.create(); err != nil {
+	if err := errors.Join(paths.create(), paths.sweep()); err != nil {
 		return err
 	}
 	servers, err := newServers(opts, paths)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/skerry-os/skerry/daemon/atomicfile"
 )
 
 // paths names the node's files below the data directory, K3s' contract.
@@ -49,4 +51,9 @@ func (p paths) create() error {
 		}
 	}
 	return nil
+}
+
+// sweep removes what writes left that were interrupted.
+func (p paths) sweep() error {
+	return atomicfile.Sweep(p.agent(), p.agent("etc"), p.kubeletConfigDir(), p.cniConfigDir(), filepath.Dir(p.flannelConfig()))
 }
