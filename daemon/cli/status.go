@@ -121,6 +121,11 @@ func statusText(m status.Machine) string {
 	}
 	w.Flush()
 	problems := slices.Clone(m.Problems)
+	if m.Control != nil {
+		for _, a := range m.Control.Datastore.Alarms {
+			problems = append(problems, a.Message)
+		}
+	}
 	if m.Certificates != nil {
 		problems = append(problems, m.Certificates.Problems...)
 	}

@@ -95,7 +95,7 @@ func Run(ctx context.Context, opts Options) error {
 	if restored != nil {
 		opts.Log.Info("the datastore is that of a snapshot", "taken", restored.Time, "node", restored.Node, "revision", restored.Revision)
 	}
-	if err := layout.create(); err != nil {
+	if err := errors.Join(layout.create(), layout.sweep(opts.Cluster.WriteKubeconfig)); err != nil {
 		return err
 	}
 	serviceIP, err := configschema.AddressAt(opts.Cluster.ServiceCIDR[0], 1)
@@ -238,9 +238,12 @@ func Run(ctx context.Context, opts Options) error {
 	if m := store.Member(); m != nil {
 		run("etcd", m.Failed)
 	}
+	alarms := datastore.NewAlarms(store)
 	run("status", func(ctx context.Context) error {
 		return status.Serve(ctx, status.ControlSocket, func(ctx context.Context) status.Control {
-			return status.Control{Datastore: store.Status(ctx), Tunnels: sup.Tunnels()}
+			d := store.Status(ctx)
+			d.Alarms = alarms.Current()
+			return status.Control{Datastore: d, Tunnels: sup.Tunnels()}
 		})
 	})
 	if err := registerStoreMetrics(store, layout.db, opts.Log); err != nil {
@@ -320,6 +323,7 @@ func Run(ctx context.Context, opts Options) error {
 		run("change of keys", func(ctx context.Context) error {
 			return elect.leadAgain(ctx, encryptionLease, func(ctx context.Context) error { return keys.Lead(ctx, rewriter) })
 		})
+		group.Go(func() error { watchStore(ctx, client, store, alarms, opts); return nil })
 		run("own node", func(ctx context.Context) error { return tendOwnNode(ctx, client, opts, marks(member(store))) })
 		if m := store.Member(); m != nil {
 			run("etcd members", func(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -62,6 +63,7 @@ type Store struct {
 	CAFile, CertFile, KeyFile string
 
 	file string       // of SQLite; empty for the others
+	dir  string       // of what is on this machine; empty if nothing is
 	kine *kine        // nil for etcd
 	etcd *etcd.Member // nil for one that is elsewhere
 	log  *slog.Logger
@@ -107,6 +109,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		if s.file, err = sqliteFile(opts.Endpoint, opts.Dir); err != nil {
 			return nil, err
 		}
+		s.dir = filepath.Dir(s.file)
 		if err := checkAtStart(ctx, s.file, opts.Log); err != nil {
 			return nil, err
 		}
@@ -152,7 +155,7 @@ func openEtcd(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open embedded etcd: %w", err)
 	}
-	s := &Store{Kind: "etcd", Shared: true, Endpoints: []string{member.Endpoint()}, etcd: member}
+	s := &Store{Kind: "etcd", Shared: true, Endpoints: []string{member.Endpoint()}, dir: opts.Etcd.Dir, etcd: member}
 	s.CAFile, s.CertFile, s.KeyFile = etcd.Files(opts.Etcd.TLS)
 	opts.Log.Info("datastore is open", "kind", "embedded etcd", "took", time.Since(started).Round(time.Millisecond))
 	return s, nil

@@ -46,6 +46,8 @@ type kine struct {
 	server *grpc.Server
 	cancel context.CancelFunc // of the backend
 	done   sync.WaitGroup     // the database is closed
+	// refusals are the writes that the database did not take.
+	refusals refusals
 }
 
 // startKine opens the database and answers on opts.Socket. It returns nil if the endpoint is an etcd, which needs no
@@ -84,7 +86,7 @@ func startKine(ctx context.Context, opts Options, dsn string) (_ *kine, shared b
 	}
 	switch Kind(opts.Endpoint) {
 	case "sqlite", "postgres", "mysql":
-		backend = strict{backend}
+		backend = strict{backend, &k.refusals}
 	}
 	if shared {
 		backend = fresh{backend}

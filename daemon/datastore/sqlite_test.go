@@ -256,6 +256,15 @@ func TestDiskFull(t *testing.T) {
 		}
 		file.Close()
 	}
+	alarms := NewAlarms(store)
+	raised := func() string {
+		alarms.Look(store.Status(t.Context()), time.Now())
+		var reasons []string
+		for _, a := range alarms.Current() {
+			reasons = append(reasons, a.Reason)
+		}
+		return strings.Join(reasons, ", ")
+	}
 	for round := range 3 {
 		fill()
 		refused := 0
@@ -279,11 +288,18 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("round %d: an update on a full disk: succeeded = %t", round, response.Succeeded)
 		}
 		holds(t, client, acknowledged, size)
+		if now := raised(); now != Refusing+", "+DiskLow {
+			t.Errorf("round %d: the alarms of a full disk are %q", round, now)
+		}
 		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)
 		}
 		if err := write(); err != nil {
 			t.Errorf("round %d: with space again: %v", round, err)
+		}
+		// The whole of this disk is less than what should be left.
+		if now := raised(); now != DiskLow {
+			t.Errorf("round %d: with space again the alarms are %q", round, now)
 		}
 		holds(t, client, acknowledged, size)
 	}

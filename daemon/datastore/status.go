@@ -25,6 +25,14 @@ func (s *Store) Status(ctx context.Context) status.Datastore {
 		}
 		d.Bytes, d.Log = size.Database, size.Log
 	}
+	if s.dir != "" {
+		left, err := free(s.dir)
+		if err != nil {
+			d.Problem = err.Error()
+		} else {
+			d.Free = &left
+		}
+	}
 	err := func() error {
 		client, err := s.Client(ctx)
 		if err != nil {
@@ -41,7 +49,7 @@ func (s *Store) Status(ctx context.Context) status.Datastore {
 		if err != nil {
 			return err
 		}
-		d.Kind, d.Bytes = "embedded etcd", own.DbSize
+		d.Kind, d.Bytes, d.Quota = "embedded etcd", own.DbSize, own.DbSizeQuota
 		list, err := client.MemberList(ctx)
 		if err != nil {
 			return err

@@ -20,6 +20,7 @@ var errNotStored = errors.New("the datastore has not stored it; is its disk full
 // which kube-apiserver tries again and again.
 type strict struct {
 	kineserver.Backend
+	refusals *refusals
 }
 
 // Create looks whether the key is there, and returns the revision of its creation: kine 0.17.5 returns another where the key
@@ -34,10 +35,11 @@ func (b strict) Create(ctx context.Context, key string, value []byte, lease int6
 	case getErr != nil:
 		return 0, fmt.Errorf("look whether it is stored: %w", getErr)
 	case there == nil:
-		return 0, errNotStored
+		return 0, b.refusals.refuse()
 	case err != nil:
 		return revision, err
 	}
+	b.refusals.stored()
 	return there.CreateRevision, nil
 }
 
@@ -45,7 +47,10 @@ func (b strict) Create(ctx context.Context, key string, value []byte, lease int6
 func (b strict) Update(ctx context.Context, key string, value []byte, revision, lease int64) (int64, *kineserver.KeyValue, bool, error) {
 	now, there, updated, err := b.Backend.Update(ctx, key, value, revision, lease)
 	if err == nil && !updated && there != nil && there.ModRevision == revision {
-		return 0, nil, false, errNotStored
+		return 0, nil, false, b.refusals.refuse()
+	}
+	if err == nil && updated {
+		b.refusals.stored()
 	}
 	return now, there, updated, err
 }
@@ -54,7 +59,10 @@ func (b strict) Update(ctx context.Context, key string, value []byte, revision, 
 func (b strict) Delete(ctx context.Context, key string, revision int64) (int64, *kineserver.KeyValue, bool, error) {
 	now, there, deleted, err := b.Backend.Delete(ctx, key, revision)
 	if err == nil && !deleted && there != nil && there.ModRevision == revision {
-		return 0, nil, false, errNotStored
+		return 0, nil, false, b.refusals.refuse()
+	}
+	if err == nil && deleted {
+		b.refusals.stored()
 	}
 	return now, there, deleted, err
 }
