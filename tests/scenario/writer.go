@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type writer struct {
 	namespace string
 	// pause is between two objects, so that their number says how long it went on; none without.
 	pause time.Duration
+	// padding is how many bytes each object has besides.
+	padding int
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -107,7 +110,7 @@ func (w *writer) write(ctx context.Context) {
 	w.mu.Unlock()
 	maps := w.cluster.CoreV1().ConfigMaps(w.namespace)
 	name := fmt.Sprintf("write-%06d", n)
-	content := fmt.Sprintf("content of %d", n)
+	content := fmt.Sprintf("content of %d", n) + strings.Repeat(" ", w.padding)
 	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{writtenKey: content}}
 	created, err := maps.Create(ctx, object, metav1.CreateOptions{})
 	if !w.record(name, content, err) {
@@ -146,6 +149,22 @@ func (w *writer) record(name, content string, err error) (acknowledged bool) {
 	return true
 }
 
+// waitRefused waits until n more writes have not been acknowledged, and returns what the last was answered.
+func (w *writer) waitRefused(ctx context.Context, n int) (last error, err error) {
+	w.mu.Lock()
+	want := len(w.doubt) + n
+	w.mu.Unlock()
+	err = vm.Wait(ctx, fmt.Sprintf("%d refused writes", n), vm.ReadyTimeout, func(context.Context) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if last = w.last; len(w.doubt) < want {
+			return fmt.Errorf("%d are missing", want-len(w.doubt))
+		}
+		return nil
+	})
+	return last, err
+}
+
 // check compares what the server has with what it acknowledged.
 func (w *writer) check(ctx context.Context, t *T, cluster *vm.Cluster) error {
 	var list *corev1.ConfigMapList
@@ -178,7 +197,7 @@ func (w *writer) lost(has map[string]string) []error {
 	var lost []error
 	for name, want := range w.state {
 		if got := has[name]; got != want && !w.doubt[name] {
-			lost = append(lost, fmt.Errorf("%s was acknowledged as %q and is %q", name, want, got))
+			lost = append(lost, fmt.Errorf("%s was acknowledged as %.40q and is %.40q", name, want, got))
 		}
 	}
 	return lost

@@ -52,6 +52,7 @@ type Lab struct {
 
 	mu       sync.Mutex
 	machines []*Machine
+	moves    int                   // how often a machine was given another address
 	names    map[string]netip.Addr // what DNS answers
 }
 
@@ -175,9 +176,10 @@ func (l *Lab) add(m *Machine) error {
 		}
 	}
 	m.number = len(l.machines) + 1
-	if m.number > ethernet.LastMachine {
+	if m.number > ethernet.LastMachine-l.moves {
 		return errors.New("the network is full")
 	}
+	m.at.Store(int64(m.number))
 	for card, n := range m.cfg.NICs {
 		sw := l.sw
 		if n.Network != nil {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -59,6 +60,7 @@ type Machine struct {
 	lab    *Lab
 	cfg    MachineConfig
 	number int              // from 1
+	at     atomic.Int64     // the number whose address it has: its own, unless it was moved
 	ports  []*ethernet.Port // of each card
 	dir    string
 	disk   string
@@ -138,7 +140,18 @@ func (m *Machine) Name() string { return m.cfg.Name }
 func (m *Machine) Dir() string { return m.dir }
 
 // Address is the machine's address on the lab's network.
-func (m *Machine) Address() netip.Addr { return ethernet.Address(m.number) }
+func (m *Machine) Address() netip.Addr { return ethernet.Address(int(m.at.Load())) }
+
+// Move gives the machine, which must be off, another address, that no machine has or will have. Its name leads there.
+func (m *Machine) Move() {
+	m.lab.mu.Lock()
+	defer m.lab.mu.Unlock()
+	m.lab.moves++
+	at := ethernet.LastMachine + 1 - m.lab.moves
+	m.at.Store(int64(at))
+	m.lab.host.SetAddress(m.number, at)
+	m.lab.names[strings.ToLower(m.cfg.Name)] = m.Address()
+}
 
 // SetUserData writes a new NoCloud volume. A running machine sees it at its next power-on.
 func (m *Machine) SetUserData(userData []byte) error {

@@ -58,7 +58,7 @@ func (h *Host) ServeDHCP(log *slog.Logger) error {
 			if request.MessageType() == dhcpv4.MessageTypeRelease {
 				continue // wants no answer, and the address stays the machine's
 			}
-			reply, err := answerDHCP(request)
+			reply, err := h.answerDHCP(request)
 			if err != nil {
 				log.Warn("DHCP request not answered", "mac", request.ClientHWAddr.String(), "err", err)
 				continue
@@ -76,10 +76,16 @@ func (h *Host) ServeDHCP(log *slog.Logger) error {
 // SetDHCP has the DHCP server answer, as it does at first, or be silent.
 func (h *Host) SetDHCP(answers bool) { h.mute.Store(!answers) }
 
-func answerDHCP(request *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
+// SetAddress has DHCP hand machine n the address of number at, from its next lease on.
+func (h *Host) SetAddress(n, at int) { h.moved.Store(n, at) }
+
+func (h *Host) answerDHCP(request *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 	n, ok := machineOf(request.ClientHWAddr)
 	if !ok {
 		return nil, fmt.Errorf("not a machine of this segment")
+	}
+	if at, ok := h.moved.Load(n); ok {
+		n = at.(int)
 	}
 	var answer dhcpv4.MessageType
 	switch t := request.MessageType(); t {

@@ -311,7 +311,7 @@ func TestDHCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if reply, err := answerDHCP(stranger); err == nil {
+	if reply, err := new(Host).answerDHCP(stranger); err == nil {
 		t.Errorf("a stranger was offered %s", reply.YourIPAddr)
 	}
 }

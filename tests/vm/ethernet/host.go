@@ -43,6 +43,7 @@ type HostConfig struct {
 type Host struct {
 	stack   *stack.Stack
 	mute    atomic.Bool     // see SetDHCP
+	moved   sync.Map        // of machine numbers to those whose address they have; see SetAddress
 	closing context.Context // ends when Close is called
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
