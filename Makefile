@@ -36,7 +36,7 @@ HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-uti
                  systemd-container nftables
 
 # The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
-TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server
+TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server nats-server
 
 test test-all scenario: EXTRA_PACKAGES = $(TEST_PACKAGES)
 

@@ -4,14 +4,19 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+
+	"github.com/skerry-os/skerry/daemon/datastore/files"
 )
 
 func TestReadJournal(t *testing.T) {
@@ -85,15 +90,19 @@ func TestMeasureSize(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	var out strings.Builder
-	err := Report{Commit: "abc", Image: "skerry.raw", Accelerator: "tcg", Size: Size{Raw: 3 * mib}, Machines: []MachineReport{{
+	report := Report{Commit: "abc", Image: "skerry.raw", Accelerator: "tcg", Size: Size{Raw: 3 * mib}, Stores: []StoreReport{
+		{Name: upstreamName, Load: Load{Creates: Rate{PerSecond: 400, P50: 1, P99: 9}}, Memory: 500},
+		{Name: "postgres", Load: Load{Creates: Rate{PerSecond: 300, P50: 2, P99: 11.5}}, Memory: 400, Database: 77},
+	}, Growth: []Growth{{Hours: 24, Size: files.Size{Database: 11 * mib, Log: 4 * mib}}}, Machines: []MachineReport{{
 		Role: "server", CPUs: 2, Memory: 2048, Boot: []Stage{{"kernel", 3.21}},
 		Idle: Idle{AfterSeconds: 120, MemTotal: 2048 * 1024, MemUsed: 512 * 1024, CPUPercent: 4.5,
 			Processes: []Process{{"skerry-kube control", 300 * 1024}, {"sshd", 1024}, {"agetty", 512}}},
-	}}}.print(&out)
-	if err != nil {
+	}}}
+	if err := aligned(&out, report.print); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"commit abc", "3.0", "kernel", "3.2", "512.0 MiB of 2048.0", "4.5 %", "skerry-kube control", "2 smaller ones"} {
+	for _, want := range []string{"commit abc", "3.0", "kernel", "3.2", "512.0 MiB of 2048.0", "4.5 %", "skerry-kube control", "2 smaller ones",
+		"creates, postgres", "11.5", "0.75", "400", "77", "0.80", "after 24 hours"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, &out)
 		}
@@ -141,5 +150,32 @@ func TestMeasureValidate(t *testing.T) {
 		if (err == nil) != want || want && (got.Milliseconds <= 0 || got.Lines < validateLines) {
 			t.Errorf("%s: got %v, %v", program, got, err)
 		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	var took []time.Duration
+	for ms := range 100 {
+		took = append(took, time.Duration(100-ms)*time.Millisecond)
+	}
+	if got, want := rate(took, 2*time.Second), (Rate{PerSecond: 50, P50: 50, P99: 99}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestRepeatEndsWithTheFirstError(t *testing.T) {
+	failed := errors.New("failed")
+	_, err := repeat(t.Context(), 1000, func(_ context.Context, i int) error {
+		if i == 50 {
+			return failed
+		}
+		return nil
+	})
+	if !errors.Is(err, failed) {
+		t.Errorf("got %v", err)
+	}
+	did, err := repeat(t.Context(), 1000, func(context.Context, int) error { return nil })
+	if err != nil || did.PerSecond <= 0 {
+		t.Errorf("got %+v, %v", did, err)
 	}
 }

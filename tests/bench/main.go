@@ -39,6 +39,9 @@ type Report struct {
 	// Join is how many seconds agents took from the start of their node process to Ready, natively, one after the other.
 	Join     []float64       `json:"join"`
 	Machines []MachineReport `json:"machines"`
+	// Stores are upstream's and ours, natively.
+	Stores []StoreReport `json:"stores"`
+	Growth []Growth      `json:"growth"`
 	// Ratios compare our server with the rival's: below 1, ours needs less.
 	Ratios []Ratio `json:"ratios"`
 }
@@ -55,6 +58,10 @@ type MachineReport struct {
 
 func main() {
 	cluster.Helper()
+	if len(os.Args) == storesInsideArgs && os.Args[1] == storesInside {
+		inNamespace()
+		return
+	}
 	var b bench
 	flag.StringVar(&b.image, "image", "", "raw image to measure (default: the newest in --build)")
 	flag.StringVar(&b.build, "build", "build", "folder with the image and its manifest, for disks and for the report")
@@ -66,6 +73,7 @@ func main() {
 	flag.DurationVar(&b.settle, "settle", 2*time.Minute, "how long a machine is left alone before it is measured, and while its CPU time is")
 	flag.StringVar(&b.commit, "commit", "unknown", "what the tree is at, for the report")
 	flag.BoolVar(&b.joinOnly, "join-only", false, "measure only how long agents take to join, and write no report")
+	flag.BoolVar(&b.storesOnly, "stores-only", false, "measure only the datastores, and write no report")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -81,7 +89,7 @@ type bench struct {
 	commit                      string
 	rivals, manifests, skerry   string
 	settle                      time.Duration
-	joinOnly                    bool
+	joinOnly, storesOnly        bool
 }
 
 // Memory of the measured machines in MiB: what a small machine has.
@@ -102,10 +110,16 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	report := Report{Commit: b.commit, Date: time.Now().UTC().Truncate(time.Second), Image: filepath.Base(b.image), Accelerator: vm.Accelerator()}
 	if b.joinOnly {
-		if report.Join, err = b.joins(ctx); err == nil {
-			report.printJoin(os.Stdout)
+		if report.Join, err = b.joins(ctx); err != nil {
+			return err
 		}
-		return err
+		return aligned(os.Stdout, report.printJoin)
+	}
+	if b.storesOnly {
+		if err := report.measureStores(ctx, b); err != nil {
+			return err
+		}
+		return aligned(os.Stdout, report.printStores)
 	}
 	say("measure the size of %s", b.image)
 	if report.Size, err = measureSize(b.image, filepath.Join(b.build, "manifest.json")); err != nil {
@@ -116,6 +130,9 @@ func (b *bench) run(ctx context.Context) error {
 		return err
 	}
 	if report.Join, err = b.joins(ctx); err != nil {
+		return err
+	}
+	if err := report.measureStores(ctx, b); err != nil {
 		return err
 	}
 	if report.Machines, err = b.machines(ctx); err != nil {
@@ -134,7 +151,7 @@ func (b *bench) run(ctx context.Context) error {
 	if err := os.WriteFile(b.out, append(data, '\n'), 0o644); err != nil {
 		return err
 	}
-	if err := report.print(os.Stdout); err != nil {
+	if err := aligned(os.Stdout, report.print); err != nil {
 		return err
 	}
 	fmt.Printf("\nwritten to %s\n", b.out)

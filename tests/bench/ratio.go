@@ -15,9 +15,9 @@ type Ratio struct {
 // seenReady is when the API has said to somebody outside that the node is Ready.
 const seenReady = "node Ready, seen from outside"
 
-// kubernetes are the programs that are Kubernetes and its datastore, ours and the rival's. containerd and what runs in
+// kubernetesPrograms are the programs that are Kubernetes and its datastore, ours and the rival's. containerd and what runs in
 // pods is the same on both.
-var kubernetes = append([]string{"skerry control", "skerry-kube control", "skerry node", "skerry-kube node", "skerry daemon"}, rivalPrograms...)
+var kubernetesPrograms = append([]string{"skerry control", "skerry-kube control", "skerry node", "skerry-kube node", "skerry daemon"}, rivalPrograms...)
 
 func compare(ours, theirs MachineReport) []Ratio {
 	ratios := []Ratio{
@@ -37,7 +37,7 @@ func compare(ours, theirs MachineReport) []Ratio {
 func kubernetesPSS(m MachineReport) float64 {
 	var kib int64
 	for _, p := range m.Idle.Processes {
-		for _, name := range kubernetes {
+		for _, name := range kubernetesPrograms {
 			if p.Name == name || strings.HasPrefix(p.Name, name+" ") {
 				kib += p.PSS
 				break

@@ -15,6 +15,13 @@ const mib = 1 << 20
 // smallest is the PSS in KiB below which processes are summed up in the table; the JSON has all.
 const smallest = 2048
 
+// aligned prints tables, whose cells end with tabs.
+func aligned(out io.Writer, print func(io.Writer)) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	print(t)
+	return t.Flush()
+}
+
 func (r Report) printJoin(t io.Writer) {
 	fmt.Fprintf(t, "\nJOIN, natively\tseconds from the node process's start to Ready\n")
 	for i, took := range r.Join {
@@ -22,8 +29,37 @@ func (r Report) printJoin(t io.Writer) {
 	}
 }
 
-func (r Report) print(out io.Writer) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+func (r Report) printStores(t io.Writer) {
+	if len(r.Stores) == 0 {
+		return
+	}
+	theirs := r.Stores[0]
+	fmt.Fprintf(t, "\nDATASTORES, natively\tper second\tp50 ms\tp99 ms\tto upstream's rate\n")
+	for _, part := range []struct {
+		name string
+		of   func(StoreReport) Rate
+	}{
+		{"creates", func(s StoreReport) Rate { return s.Creates }},
+		{"updates", func(s StoreReport) Rate { return s.Updates }},
+		{fmt.Sprintf("lists of %d", pageSize), func(s StoreReport) Rate { return s.Lists }},
+		{"events", func(s StoreReport) Rate { return s.Watch }},
+	} {
+		for _, s := range r.Stores {
+			rate := part.of(s)
+			fmt.Fprintf(t, "%s, %s\t%.0f\t%.1f\t%.1f\t%.2f\n", part.name, s.Name, rate.PerSecond, rate.P50, rate.P99, rate.PerSecond/part.of(theirs).PerSecond)
+		}
+	}
+	fmt.Fprintf(t, "\nwith %d objects\tMiB PSS\tof a database\t\tto upstream's\n", Objects)
+	for _, s := range r.Stores {
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t\t%.2f\n", s.Name, s.Memory, s.Database, s.Memory/theirs.Memory)
+	}
+	fmt.Fprintf(t, "\nSQLite under the leases of %d nodes\tMiB\tof log\n", growthNodes)
+	for _, g := range r.Growth {
+		fmt.Fprintf(t, "after %d hours\t%.1f\t%.1f\n", g.Hours, float64(g.Database)/mib, float64(g.Log)/mib)
+	}
+}
+
+func (r Report) print(t io.Writer) {
 	fmt.Fprintf(t, "\ncommit %s, %s, guests run by %s\n", r.Commit, r.Image, r.Accelerator)
 	fmt.Fprintf(t, "\nSIZE\tMiB\n")
 	fmt.Fprintf(t, "image, raw\t%.1f\n", float64(r.Size.Raw)/mib)
@@ -34,6 +70,7 @@ func (r Report) print(out io.Writer) error {
 	fmt.Fprintf(t, "\nCONFIG\tmilliseconds\n")
 	fmt.Fprintf(t, "validate %d lines (at most %d)\t%.0f\n", r.Validate.Lines, validatePromise, r.Validate.Milliseconds)
 	r.printJoin(t)
+	r.printStores(t)
 	for _, m := range r.Machines {
 		fmt.Fprintf(t, "\n%s (%d CPUs, %d MiB)\tseconds since power-on\n", m.Role, m.CPUs, m.Memory)
 		for _, s := range m.Boot {
@@ -58,5 +95,4 @@ func (r Report) print(out io.Writer) error {
 	for _, ratio := range r.Ratios {
 		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.2f\n", ratio.Name, ratio.Ours, ratio.Theirs, ratio.Ratio)
 	}
-	return t.Flush()
 }

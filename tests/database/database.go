@@ -41,6 +41,7 @@ type Kind string
 const (
 	Postgres Kind = "postgres"
 	MariaDB  Kind = "mariadb"
+	NATS     Kind = "nats"
 	Etcd     Kind = "etcd"
 )
 
@@ -98,14 +99,22 @@ func (s *Server) start(ctx context.Context, log string, names []string) error {
 	return s.run(ctx, argv)
 }
 
-// Endpoint is the datastore-endpoint for a machine that reaches the server at host.
+// Endpoint is the datastore-endpoint for a machine that reaches the server at host, on its Port.
 func (s *Server) Endpoint(host string) string {
-	address := net.JoinHostPort(host, strconv.Itoa(int(s.Port())))
+	return s.endpoint(net.JoinHostPort(host, strconv.Itoa(int(s.Port()))))
+}
+
+// LocalEndpoint is the datastore-endpoint for a process of this machine.
+func (s *Server) LocalEndpoint() string { return s.endpoint(s.Address.String()) }
+
+func (s *Server) endpoint(address string) string {
 	switch s.Kind {
 	case Postgres:
 		return fmt.Sprintf("postgres://%s:%s@%s/%s", User, Password, address, Name)
 	case MariaDB:
 		return fmt.Sprintf("mysql://%s:%s@tcp(%s)/%s", User, Password, address, Name)
+	case NATS:
+		return fmt.Sprintf("nats://%s:%s@%s", User, Password, address)
 	default:
 		return "https://" + address
 	}
@@ -113,7 +122,7 @@ func (s *Server) Endpoint(host string) string {
 
 // Port is where machines find it: each kind's usual one.
 func (s *Server) Port() uint16 {
-	return map[Kind]uint16{Postgres: 5432, MariaDB: 3306, Etcd: 2379}[s.Kind]
+	return map[Kind]uint16{Postgres: 5432, MariaDB: 3306, NATS: 4222, Etcd: 2379}[s.Kind]
 }
 
 // prepare makes an empty database and returns the command that serves it.
@@ -124,6 +133,8 @@ func (s *Server) prepare(ctx context.Context) ([]string, error) {
 		return s.preparePostgres(ctx, data)
 	case MariaDB:
 		return s.prepareMariaDB(ctx, data)
+	case NATS:
+		return s.prepareNATS(data)
 	case Etcd:
 		peer, err := freePort(ctx)
 		if err != nil {
@@ -179,6 +190,16 @@ func (s *Server) prepareMariaDB(ctx context.Context, data string) ([]string, err
 		"--init-file=" + s.path("init.sql"), "--max-connections=500",
 		"--ssl-ca=" + s.path("ca.crt"), "--ssl-cert=" + s.path("server.crt"), "--ssl-key=" + s.path("server.key"),
 	}, nil
+}
+
+func (s *Server) prepareNATS(data string) ([]string, error) {
+	// The password is in a file, and not among the arguments, which everybody sees.
+	config := fmt.Sprintf("authorization {user: %s, password: %q}\njetstream {store_dir: %q}\ntls {cert_file: %q, key_file: %q}\n",
+		User, Password, data, s.path("server.crt"), s.path("server.key"))
+	if err := os.WriteFile(s.path("nats.conf"), []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	return []string{"nats-server", "--config", s.path("nats.conf"), "--addr", "127.0.0.1", "--port", strconv.Itoa(int(s.Address.Port()))}, nil
 }
 
 // tool runs a program that prepares the database, to its end.
@@ -241,6 +262,9 @@ func (s *Server) run(ctx context.Context, argv []string) error {
 		}
 	}
 }
+
+// Group is the process group that the server's processes are in.
+func (s *Server) Group() int { return s.cmd.Process.Pid }
 
 // Pause stops the server where it is, as a host that hangs does: connections stay open and nothing answers.
 func (s *Server) Pause() error { return syscall.Kill(-s.cmd.Process.Pid, syscall.SIGSTOP) }

@@ -21,7 +21,7 @@ import (
 // storeScenarios ask the same of every kind of datastore.
 func storeScenarios() []Scenario {
 	var all []Scenario
-	for _, kind := range []database.Kind{sqlite, database.Postgres, database.MariaDB, database.Etcd, embeddedEtcd} {
+	for _, kind := range []database.Kind{sqlite, database.Postgres, database.MariaDB, database.Etcd, database.NATS, embeddedEtcd} {
 		all = append(all, Scenario{
 			Name:   "store-" + string(kind),
 			Suite:  SuiteAll,
