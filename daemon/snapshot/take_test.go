@@ -31,7 +31,7 @@ func (f fixedSource) Backup(_ context.Context, path string) (datastore.Copy, err
 // newTaker returns a taker of a store that nobody changes.
 func newTaker(t *testing.T) *Taker {
 	t.Helper()
-	m := newMachine(t)
+	m := newMachine(t, "sqlite")
 	_, client, stop := m.start(t, password)
 	put(t, client, "/registry/a", "b")
 	stop()
