@@ -205,16 +205,19 @@ func recovered(err *error) {
 // Neither the member nor the cluster has the identity of one that was there before: a member of that which is started by
 // mistake is no part of this one.
 func Restore(opts Options, path, dir string, revision int64) error {
-	packed := path + "-packed"
-	last, err := pack(path, packed)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil {
+	var last int64
+	if err := view("read", path, func(tx *bbolt.Tx) error { last = latest(tx); return nil }); err != nil {
 		return err
 	}
 	if revision <= last {
 		return fmt.Errorf("restore etcd: revision %d is not after that of the copy, %d", revision, last)
+	}
+	packed := path + "-packed"
+	if err := pack(path, packed); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
 	}
 	name := newName(opts.NodeName)
 	if err := opts.restore(packed, dir, name, uint64(revision-last)); err != nil { //nolint:gosec // positive
@@ -227,17 +230,15 @@ func Restore(opts Options, path, dir string, revision int64) error {
 }
 
 // pack writes a copy's entries to another file, without the space between them: whatever the pages of the copy, those of the
-// new file are good. It returns the revision of the last entry.
-func pack(path, to string) (last int64, err error) {
-	err = view("pack", path, func(tx *bbolt.Tx) error {
-		last = latest(tx)
+// new file are good.
+func pack(path, to string) error {
+	return view("pack", path, func(tx *bbolt.Tx) error {
 		db, err := bbolt.Open(to, 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true})
 		if err != nil {
 			return err
 		}
 		return errors.Join(bbolt.Compact(db, tx.DB(), packBatch), db.Close())
 	})
-	return last, err
 }
 
 // restore makes the data of a member.
