@@ -95,6 +95,7 @@ var All = slices.Concat([]Scenario{
 	haAllOffAndOn,
 	serverReplaced,
 	snapshotRestore,
+	snapshotRestoreEtcd,
 	snapshotDamaged,
 	snapshotS3,
 	secretsReencryptInterrupted,
