@@ -60,7 +60,7 @@ func restores(ctx context.Context, t *T, kind database.Kind) error {
 		{"the pod runs on it", func() error { return r.runs(ctx) }},
 	}
 	if kind == embeddedEtcd {
-		steps = append(steps, step{"a server joins it, and takes a snapshot", func() error { return r.joined(ctx) }})
+		steps = append(steps, (&other{restored: r}).steps(ctx)...)
 	}
 	return t.Steps(steps...)
 }
