@@ -58,13 +58,8 @@ func options(t *testing.T, kind, dir string) Options {
 	return opts
 }
 
-// open opens an SQLite store in dir, until the test ends or close is called.
-func open(t *testing.T, dir string) (_ *Store, _ *etcdkube.Client, closeAll func()) {
-	t.Helper()
-	return openWith(t, options(t, sqliteKind, dir))
-}
-
-func openWith(t *testing.T, opts Options) (_ *Store, _ *etcdkube.Client, closeAll func()) {
+// open opens a store until the test ends or closeAll is called.
+func open(t *testing.T, opts Options) (_ *Store, _ *etcdkube.Client, closeAll func()) {
 	t.Helper()
 	s, err := Open(t.Context(), opts)
 	if err != nil {
@@ -93,7 +88,7 @@ func openCopy(t *testing.T, c Copy, revision int64) *etcdkube.Client {
 	if _, err := os.Stat(c.Path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the copy is still there: %v", err)
 	}
-	_, client, _ := openWith(t, opts)
+	_, client, _ := open(t, opts)
 	return client
 }
 
@@ -158,7 +153,7 @@ func write(t *testing.T, c *etcdkube.Client, writer int, stop <-chan struct{}) {
 func TestBackupUnderLoad(t *testing.T) { eachKind(t, testBackupUnderLoad) }
 
 func testBackupUnderLoad(t *testing.T, kind string) {
-	s, c, _ := openWith(t, options(t, kind, t.TempDir()))
+	s, c, _ := open(t, options(t, kind, t.TempDir()))
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
 	for i := range 4 {
@@ -212,7 +207,7 @@ func same(t *testing.T, got, want state) {
 func TestMake(t *testing.T) { eachKind(t, testMake) }
 
 func testMake(t *testing.T, kind string) {
-	s, c, closeAll := openWith(t, options(t, kind, t.TempDir()))
+	s, c, closeAll := open(t, options(t, kind, t.TempDir()))
 	gone, err := c.OptimisticPut(t.Context(), "/registry/gone", []byte("x"), 0, etcdkube.PutOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +264,7 @@ func testMake(t *testing.T, kind string) {
 func TestCheckRefuses(t *testing.T) { eachKind(t, testCheckRefuses) }
 
 func testCheckRefuses(t *testing.T, kind string) {
-	s, c, _ := openWith(t, options(t, kind, t.TempDir()))
+	s, c, _ := open(t, options(t, kind, t.TempDir()))
 	for i := range 200 {
 		if _, err := c.OptimisticPut(t.Context(), fmt.Sprintf("/registry/%d", i), bytes.Repeat([]byte("x"), 1000), 0, etcdkube.PutOptions{}); err != nil {
 			t.Fatal(err)
