@@ -325,10 +325,25 @@ func sleep(ctx context.Context, d time.Duration) error {
 // Check looks whether what a datastore has below Prefix, by key, can be opened with a password: ErrOtherToken or ErrDamaged
 // if not.
 func Check(stored map[string][]byte, password string) error {
+	_, err := open(stored, password)
+	return err
+}
+
+// Extract writes the files of an identity that Check has found good below dir, which has none.
+func Extract(stored map[string][]byte, password, dir string) error {
+	found, err := open(stored, password)
+	if err != nil {
+		return err
+	}
+	delete(found, passwdFile)
+	_, err = found.adopt(dir)
+	return err
+}
+
+func open(stored map[string][]byte, password string) (files, error) {
 	value := stored[keyName(password)]
 	if len(value) == 0 {
-		return ErrOtherToken
+		return nil, ErrOtherToken
 	}
-	_, err := unseal(password, value)
-	return err
+	return unseal(password, value)
 }

@@ -148,7 +148,7 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer storeClient.Close()
-	identity, err := newIdentity(opts, layout, store, storeClient)
+	identity, err := newIdentity(opts, layout, store, storeClient, restored != nil)
 	if err != nil {
 		return err
 	}

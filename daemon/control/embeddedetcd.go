@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/datastore"
@@ -24,19 +25,24 @@ import (
 // learnPause is between attempts to reach the server that this one joins.
 const learnPause = 2 * time.Second
 
+// HasEtcd reports whether a server with this configuration is a member of an embedded etcd: it is to be, or its disk says so.
+func HasEtcd(c configschema.Cluster) bool {
+	return c.DatastoreEndpoint.Reveal() == "" && (c.Server != "" || bool(c.ClusterInit) || etcd.HasData(EtcdDir(c)))
+}
+
+// EtcdDir is that of the member's data, K3s' contract.
+func EtcdDir(c configschema.Cluster) string { return newLayout(c).etcd }
+
 // embeddedEtcd returns how this server takes part in an embedded etcd, or nil where the cluster is kept by something else.
 //
 // A server that joins has the cluster's identity on its disk afterwards. Its settings are compared with those of the server
 // it joins before that: nothing is changed, here or there, if they differ.
 func embeddedEtcd(ctx context.Context, opts Options, l layout) (*etcd.Options, error) {
-	c, dir := opts.Cluster, filepath.Join(l.db, "etcd")
-	if c.DatastoreEndpoint.Reveal() != "" {
-		return nil, nil //nolint:nilnil // a database
+	c, dir := opts.Cluster, l.etcd
+	if !HasEtcd(c) {
+		return nil, nil //nolint:nilnil // SQLite, or a database
 	}
 	began := etcd.HasData(dir)
-	if c.Server == "" && !bool(c.ClusterInit) && !began {
-		return nil, nil //nolint:nilnil // SQLite
-	}
 	if sqlite := filepath.Join(l.db, files.Database); !began {
 		if _, err := os.Stat(sqlite); !errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.Join(err, fmt.Errorf("this server has a cluster of its own in %s: remove skerry.cluster.cluster-init or skerry.cluster.server to go on with it, or remove that file to give it up", sqlite))
@@ -100,7 +106,7 @@ func wasReset(opts Options, l layout) error {
 		return fmt.Errorf("note that the cluster was reset: %w", err)
 	}
 	opts.Log.Warn("this server has forgotten all other members of the cluster's etcd; remove skerry.cluster.cluster-reset, " +
-		"and on each other server, before it is started again, " + filepath.Join(l.db, "etcd"))
+		"and on each other server, before it is started again, " + l.etcd)
 	return nil
 }
 

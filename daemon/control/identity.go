@@ -36,11 +36,14 @@ type identity struct {
 	mu       sync.Mutex
 	password string // of the server token
 	before   string // that of the last start, if it was another
+	restored bool   // whether the datastore is that of a snapshot, and nobody else's yet
 }
 
 // newIdentity uses client as long as the identity is used.
-func newIdentity(opts Options, l layout, store *datastore.Store, client *etcdkube.Client) (*identity, error) {
-	i := &identity{store: store, client: client, dir: l.server, create: creation(opts, store.Member() != nil), log: opts.Log}
+func newIdentity(opts Options, l layout, store *datastore.Store, client *etcdkube.Client, restored bool) (*identity, error) {
+	i := &identity{
+		store: store, client: client, dir: l.server, create: creation(opts, store.Member() != nil), restored: restored, log: opts.Log,
+	}
 	var err error
 	i.password, i.before, err = token.ServerPassword(l.server, opts.Cluster.Token.Reveal())
 	return i, err
@@ -69,10 +72,11 @@ func creation(opts Options, etcd bool) func(dir string) error {
 // first server of a new one.
 //
 // Where no other server can be, a token that is changed in the configuration is taken: what is encrypted with the old one
-// is encrypted anew. Where there may be others, they would be locked out: skerry token rotate is the way there.
+// is encrypted anew. So is that of a restored snapshot. Where there may be other servers, they would be locked out: skerry
+// token rotate is the way there.
 func (i *identity) sync(ctx context.Context) error {
 	return i.with(ctx, func(ctx context.Context, opts bootstrap.Options) error {
-		if i.before == "" || i.store.Shared {
+		if i.before == "" || i.store.Shared && !i.restored {
 			return bootstrap.Sync(ctx, opts)
 		}
 		old := opts

@@ -34,10 +34,11 @@ func TestTokenChangedOfTheOnlyServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
+	restored := false
 	start := func(chosen string, shared bool) (*identity, error) {
 		opts := Options{Cluster: configschema.Cluster{DataDir: data, Token: configschema.Secret(chosen), SecretsEncryptionProvider: "secretbox"}, Log: slog.New(slog.DiscardHandler)}
 		store.Shared = shared
-		i, err := newIdentity(opts, l, store, client)
+		i, err := newIdentity(opts, l, store, client, restored)
 		if err != nil {
 			return nil, err
 		}
@@ -100,6 +101,11 @@ func TestTokenChangedOfTheOnlyServer(t *testing.T) {
 	}
 	if _, err := start("third", true); err != nil {
 		t.Error(err)
+	}
+	// A snapshot that was taken with another token.
+	restored = true
+	if _, err := start("fourth", true); err != nil || keys() != 1 {
+		t.Errorf("restored: %v, %d keys", err, keys())
 	}
 }
 

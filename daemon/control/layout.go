@@ -18,6 +18,7 @@ type layout struct {
 	cred      string
 	etc       string
 	db        string
+	etcd      string // data of an embedded etcd's member
 	manifests string
 	socket    string // kine
 	resetFlag string // K3s': cluster-reset was done
@@ -31,6 +32,7 @@ func newLayout(c configschema.Cluster) layout {
 		cred:      filepath.Join(s, "cred"),
 		etc:       filepath.Join(s, "etc"),
 		db:        filepath.Join(s, "db"),
+		etcd:      filepath.Join(s, "db", "etcd"),
 		manifests: filepath.Join(s, "manifests"),
 		socket:    filepath.Join(s, "kine.sock"),
 		resetFlag: filepath.Join(s, "db", "reset-flag"),

@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,12 +19,49 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
+
+	"github.com/skerry-os/skerry/daemon/etcd"
+	"github.com/skerry-os/skerry/daemon/pki"
 )
 
-// open opens an SQLite store in dir, until the test ends or close is called.
-func open(t *testing.T, dir string) (_ *Store, _ *etcdkube.Client, closeAll func()) {
+// eachKind runs a test with each kind of embedded store.
+func eachKind(t *testing.T, test func(t *testing.T, kind string)) {
+	for _, kind := range []string{sqliteKind, etcdKind} {
+		t.Run(kind, func(t *testing.T) { test(t, kind) })
+	}
+}
+
+// members counts those of etcd, which have addresses of their own.
+var members byte
+
+// options are those of an embedded store in dir.
+func options(t *testing.T, kind, dir string) Options {
 	t.Helper()
-	s, err := Open(t.Context(), Options{Dir: dir, Socket: filepath.Join(dir, "kine.sock"), Log: slog.New(slog.DiscardHandler)})
+	opts := Options{Dir: dir, Socket: filepath.Join(dir, "kine.sock"), Log: slog.New(slog.DiscardHandler)}
+	if kind != etcdKind {
+		return opts
+	}
+	members++
+	peer, loopback := net.IPv4(127, 40, 0, members), net.IPv4(127, 41, 0, members)
+	if err := pki.EnsureAuthorities(dir, true, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pki.Ensure(dir, pki.Options{
+		NodeName: "server", NodeIPs: []net.IP{peer, loopback}, ServiceIP: net.IPv4(10, 43, 0, 1), Etcd: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	opts.Etcd = &etcd.Options{
+		Dir: filepath.Join(dir, "etcd"), TLS: filepath.Join(dir, "tls", "etcd"), NodeName: "server", Address: peer, Loopback: loopback,
+		Args: []string{"heartbeat-interval=20", "election-timeout=200"}, Status: func(string) {}, Log: opts.Log,
+	}
+	return opts
+}
+
+// open opens a store until the test ends or closeAll is called.
+func open(t *testing.T, opts Options) (_ *Store, _ *etcdkube.Client, closeAll func()) {
+	t.Helper()
+	s, err := Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,6 +72,24 @@ func open(t *testing.T, dir string) (_ *Store, _ *etcdkube.Client, closeAll func
 	closeAll = sync.OnceFunc(func() { c.Close(); s.Close() })
 	t.Cleanup(closeAll)
 	return s, c, closeAll
+}
+
+// openCopy makes a store of a copy, and opens it.
+func openCopy(t *testing.T, c Copy, revision int64) *etcdkube.Client {
+	t.Helper()
+	opts := options(t, c.Kind, t.TempDir())
+	place, err := Offline(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := place.Make(t.Context(), c, place.Path, revision); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(c.Path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the copy is still there: %v", err)
+	}
+	_, client, _ := open(t, opts)
+	return client
 }
 
 // state is what a store has: values and revisions of modification, by key.
@@ -93,8 +150,10 @@ func write(t *testing.T, c *etcdkube.Client, writer int, stop <-chan struct{}) {
 
 // TestBackupUnderLoad copies a store while four clients write, and compares each copy, opened as a store, with what the
 // store had at that revision, key by key.
-func TestBackupUnderLoad(t *testing.T) {
-	s, c, _ := open(t, t.TempDir())
+func TestBackupUnderLoad(t *testing.T) { eachKind(t, testBackupUnderLoad) }
+
+func testBackupUnderLoad(t *testing.T, kind string) {
+	s, c, _ := open(t, options(t, kind, t.TempDir()))
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
 	for i := range 4 {
@@ -104,8 +163,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	var revisions []int64
 	for i := range 4 {
 		time.Sleep(200 * time.Millisecond) // for something to be written between
-		dir := t.TempDir()
-		copied, err := s.Backup(t.Context(), filepath.Join(dir, "state.db"))
+		copied, err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "copy"))
 		if err != nil {
 			t.Fatal(i, err)
 		}
@@ -128,9 +186,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		if err := copied.Check(t.Context()); err != nil {
 			t.Error(err)
 		}
-		want := read(t, c, revisions[i])
-		_, of, _ := open(t, filepath.Dir(copied.Path))
-		same(t, read(t, of, 0), want)
+		same(t, read(t, openCopy(t, copied, revisions[i]+1_000_000), 0), read(t, c, revisions[i]))
 	}
 }
 
@@ -146,10 +202,12 @@ func same(t *testing.T, got, want state) {
 	}
 }
 
-// TestAdvance makes a store younger than those who watched its predecessor: they are told so, and nothing else changes.
-func TestAdvance(t *testing.T) {
-	dir := t.TempDir()
-	s, c, closeAll := open(t, dir)
+// TestMake makes a store of a copy, which is younger than those who watched its predecessor: they are told so, and nothing
+// else changes.
+func TestMake(t *testing.T) { eachKind(t, testMake) }
+
+func testMake(t *testing.T, kind string) {
+	s, c, closeAll := open(t, options(t, kind, t.TempDir()))
 	gone, err := c.OptimisticPut(t.Context(), "/registry/gone", []byte("x"), 0, etcdkube.PutOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -170,13 +228,7 @@ func TestAdvance(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeAll()
-	if err := copied.Advance(t.Context(), before+1_000_000); err != nil {
-		t.Fatal(err)
-	}
-	if err := copied.Check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, c, _ = open(t, filepath.Dir(copied.Path))
+	c = openCopy(t, copied, before+1_000_000)
 	same(t, read(t, c, 0), want)
 
 	// Whoever saw a later state of the predecessor must read again; so must whoever saw an earlier one.
@@ -209,9 +261,10 @@ func TestAdvance(t *testing.T) {
 }
 
 // TestCheckRefuses damages a database.
-func TestCheckRefuses(t *testing.T) {
-	dir := t.TempDir()
-	s, c, _ := open(t, dir)
+func TestCheckRefuses(t *testing.T) { eachKind(t, testCheckRefuses) }
+
+func testCheckRefuses(t *testing.T, kind string) {
+	s, c, _ := open(t, options(t, kind, t.TempDir()))
 	for i := range 200 {
 		if _, err := c.OptimisticPut(t.Context(), fmt.Sprintf("/registry/%d", i), bytes.Repeat([]byte("x"), 1000), 0, etcdkube.PutOptions{}); err != nil {
 			t.Fatal(err)
@@ -242,7 +295,7 @@ func TestCheckRefuses(t *testing.T) {
 
 func TestOthersAreNotEmbedded(t *testing.T) {
 	for _, endpoint := range []string{"postgres://a@b/c", "mysql://a", "https://etcd:2379", "nats://a"} {
-		if _, _, err := Offline(Options{Endpoint: endpoint, Dir: "/x"}); !errors.Is(err, ErrNotEmbedded) {
+		if _, err := Offline(Options{Endpoint: endpoint, Dir: "/x"}); !errors.Is(err, ErrNotEmbedded) {
 			t.Errorf("%s: %v", endpoint, err)
 		}
 		if _, err := (&Store{Kind: Kind(endpoint)}).Backup(t.Context(), "/x"); !errors.Is(err, ErrNotEmbedded) {
@@ -250,23 +303,9 @@ func TestOthersAreNotEmbedded(t *testing.T) {
 		}
 	}
 	for endpoint, want := range map[string]string{"": "/x/state.db", "sqlite:///y/z.db?cache=shared": "/y/z.db"} {
-		copied, files, err := Offline(Options{Endpoint: endpoint, Dir: "/x"})
-		if err != nil || copied.Path != want || len(files) != 4 || files[1] != want+"-wal" {
-			t.Errorf("%s: %v, %v, %v", endpoint, copied, files, err)
+		place, err := Offline(Options{Endpoint: endpoint, Dir: "/x"})
+		if err != nil || place.Kind != "sqlite" || place.Path != want || len(place.Files) != 4 || place.Files[1] != want+"-wal" {
+			t.Errorf("%s: %v, %v", endpoint, place, err)
 		}
-	}
-}
-
-// TestOfflineEmbeddedEtcd: a server that keeps its cluster in an etcd has no SQLite to put a snapshot in place of.
-func TestOfflineEmbeddedEtcd(t *testing.T) {
-	dir := t.TempDir()
-	if _, _, err := Offline(Options{Dir: dir}); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "etcd"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := Offline(Options{Dir: dir}); !errors.Is(err, ErrEmbeddedEtcd) {
-		t.Errorf("%v", err)
 	}
 }

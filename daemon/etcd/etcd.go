@@ -74,8 +74,8 @@ type Options struct {
 	Alone  bool
 	Status func(string) // what is waited for, in one line
 	Log    *slog.Logger
-
-	loopback net.IP // 127.0.0.1 when nil, where clients of this machine connect
+	// Loopback is where clients of this machine connect, 127.0.0.1 when nil: servers that share one machine need several.
+	Loopback net.IP
 }
 
 // Member is a running member, which votes.
@@ -145,7 +145,7 @@ func Start(ctx context.Context, opts Options) (_ *Member, err error) {
 func (m *Member) Endpoint() string { return m.opts.endpoint().String() }
 
 func (o Options) endpoint() *url.URL {
-	ip := o.loopback
+	ip := o.Loopback
 	if ip == nil {
 		ip = net.IPv4(127, 0, 0, 1)
 	}

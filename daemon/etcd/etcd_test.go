@@ -54,7 +54,7 @@ func (l *lab) options(n int, address string) Options {
 	}
 	return Options{
 		Dir: filepath.Join(server, "db", "etcd"), TLS: filepath.Join(server, "tls", "etcd"), NodeName: node,
-		Address: net.ParseIP(address), loopback: loopback,
+		Address: net.ParseIP(address), Loopback: loopback,
 		Args: []string{"heartbeat-interval=50", "election-timeout=500"}, Status: func(s string) { l.t.Log(node, s) },
 		Log: slog.New(slog.DiscardHandler),
 	}

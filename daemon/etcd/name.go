@@ -29,13 +29,17 @@ func (o Options) ensureName() (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the etcd member's name: %w", err)
 	}
-	var suffix [4]byte
-	rand.Read(suffix[:]) //nolint:errcheck // it can't fail
-	name := o.NodeName + "-" + hex.EncodeToString(suffix[:])
+	name := newName(o.NodeName)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return "", fmt.Errorf("create etcd's directory: %w", err)
 	}
 	return name, atomicfile.Write(file, []byte(name+"\n"), 0o600)
+}
+
+func newName(node string) string {
+	var suffix [4]byte
+	rand.Read(suffix[:]) //nolint:errcheck // it can't fail
+	return node + "-" + hex.EncodeToString(suffix[:])
 }
 
 // NodeOf returns the node that a member's name was made of.

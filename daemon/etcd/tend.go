@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -63,6 +64,11 @@ func (m *Member) tendOnce(ctx context.Context, client *clientv3.Client) error {
 			m.opts.Log.Error("etcd says that the data of a member are corrupt, and takes no writes; restore a snapshot, or remove the member's Node and let it join again", "member", fmt.Sprintf("%x", alarm.MemberID))
 		case alarm.MemberID == m.id():
 			full = true
+		case m.etcd.Server.Cluster().Member(types.ID(alarm.MemberID)) == nil:
+			// It is gone, by cluster-reset or a snapshot's restoration, and nobody else ends its shortage.
+			if _, err := client.AlarmDisarm(short, (*clientv3.AlarmMember)(alarm)); err != nil {
+				return fmt.Errorf("end the alarm of a member that is gone: %w", err)
+			}
 		}
 	}
 	free := status.DbSize - status.DbSizeInUse

@@ -34,10 +34,11 @@ func snapshotCommand() *cobra.Command {
 		Aliases: []string{"etcd-snapshot"}, // K3s' name
 		Short:   "Take, list, check, delete and restore snapshots of the cluster",
 		Long: `Take, list, check, delete and restore snapshots of the cluster's datastore, on a server
-that keeps it itself. PostgreSQL, MySQL and an etcd of your own are backed up with
-their own tools.
+that keeps it itself: in SQLite, or in an etcd that the servers form, where any of them
+takes one of the whole cluster. PostgreSQL, MySQL and an etcd of your own are backed up
+with their own tools.
 
-By itself a server takes one every twelve hours, and keeps five: skerry.cluster has
+By itself each server takes one every twelve hours, and keeps five: skerry.cluster has
 K3s' keys for that, from etcd-snapshot-schedule-cron to etcd-s3.
 
 A snapshot is encrypted with the server token of its time, and nobody reads it without:
@@ -79,8 +80,9 @@ func openSnapshots(configFile string) (*snapshots, error) {
 	if s.cluster, err = cluster.WithDefaults(); err != nil {
 		return nil, err
 	}
-	if s.cluster.Server != "" {
-		return nil, errors.New("this machine is an agent: snapshots are on servers")
+	// A server may have the address of another, as agents do.
+	if _, err := os.Stat(filepath.Join(s.cluster.DataDir, "server", "db")); s.cluster.Server != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("this machine is an agent, or a server that was never started: snapshots are on servers")
 	}
 	s.folder = snapshot.Folder{Dir: s.cluster.EtcdSnapshotDir}
 	if s.bucket, err = snapshot.NewBucket(&s.cluster); err != nil {

@@ -20,7 +20,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skerry-os/skerry/daemon/command"
+	"github.com/skerry-os/skerry/daemon/control"
 	"github.com/skerry-os/skerry/daemon/datastore"
+	"github.com/skerry-os/skerry/daemon/etcd"
+	"github.com/skerry-os/skerry/daemon/nodeaddr"
 	"github.com/skerry-os/skerry/daemon/snapshot"
 	"github.com/skerry-os/skerry/daemon/token"
 	"github.com/skerry-os/skerry/daemon/unit"
@@ -70,7 +73,11 @@ goes on with it.
 
 On a new machine: boot it as a server with the same token as skerry.cluster.token, copy
 the snapshot there or configure S3, and restore. A snapshot of another token needs that
-one, with --token-file; the cluster takes the token of the configuration then.`,
+one, with --token-file; the cluster takes the token of the configuration then.
+
+A snapshot of SQLite is restored on a server with SQLite, and one of an embedded etcd on
+a server with that. This server is the only member of the etcd then. Stop the other
+servers before, and start them with their db/etcd removed, so that they join it anew.`,
 		Example: `  sudo skerry snapshot restore on-demand-server-1-1795694400.snapshot
   sudo skerry snapshot restore /root/etcd-snapshot-old-1795694400.snapshot --token-file /root/old-token`,
 		Args:              cobra.ExactArgs(1),
@@ -206,7 +213,7 @@ func (r *restorer) find(ctx context.Context, name string) (fetched string, err e
 func (r *restorer) prepare(ctx context.Context) (*snapshot.Prepared, error) {
 	prepared, err := snapshot.Restoration{
 		Server:   r.server,
-		Store:    datastore.Options{Endpoint: r.snapshots.cluster.DatastoreEndpoint.Reveal(), Dir: filepath.Join(r.server, "db")},
+		Store:    r.store,
 		Password: r.password,
 		Now:      time.Now,
 		Progress: r.progress.tell,
@@ -215,6 +222,25 @@ func (r *restorer) prepare(ctx context.Context) (*snapshot.Prepared, error) {
 		return nil, fmt.Errorf("%s: %w; nothing was changed", r.path, err)
 	}
 	return prepared, nil
+}
+
+// store says which store this server has, or is to have.
+func (r *restorer) store(ctx context.Context) (datastore.Options, error) {
+	c := r.snapshots.cluster
+	opts := datastore.Options{Endpoint: c.DatastoreEndpoint.Reveal(), Dir: filepath.Join(r.server, "db"), Log: r.log}
+	if !control.HasEtcd(c) {
+		return opts, nil
+	}
+	name, err := nodeName(c)
+	if err != nil {
+		return opts, err
+	}
+	address, err := nodeaddr.Wait(ctx, c, nil, r.log)
+	if err != nil {
+		return opts, fmt.Errorf("find this machine's address: %w", err)
+	}
+	opts.Etcd = &etcd.Options{Dir: control.EtcdDir(c), NodeName: name, Address: address, Log: r.log}
+	return opts, nil
 }
 
 func (r *restorer) restore(ctx context.Context) error {
@@ -271,6 +297,10 @@ func (r *restorer) put(prepared *snapshot.Prepared, start func() error) error {
 	if name, err := nodeName(r.snapshots.cluster); err == nil && name != prepared.Header.Node {
 		fmt.Fprintf(r.out, "It was taken on node %s, and this one is %s. If that machine is gone:  skerry kubectl delete node %s\n",
 			prepared.Header.Node, name, prepared.Header.Node)
+	}
+	if prepared.Header.Kind == "etcd" {
+		fmt.Fprintf(r.out, "This server is the only member of the cluster's etcd now. Other servers join it anew: on each, before it is started,\n"+
+			"remove %s, and set skerry.cluster.server to this one's address.\n", control.EtcdDir(r.snapshots.cluster))
 	}
 	return start()
 }

@@ -21,6 +21,20 @@ var (
 	ErrForged = errors.New("the snapshot was changed by somebody who doesn't have its token; take another")
 )
 
+// OtherKindError is for a snapshot of a store that this server doesn't have.
+type OtherKindError struct{ Snapshot, Server string } // kinds
+
+func (e *OtherKindError) Error() string {
+	advice := ""
+	switch e.Snapshot {
+	case "etcd":
+		advice = "; restore it on a server with skerry.cluster.cluster-init: true, on an empty disk"
+	case "sqlite":
+		advice = "; restore it on a server without skerry.cluster.cluster-init, skerry.cluster.server and skerry.cluster.datastore-endpoint, on an empty disk"
+	}
+	return fmt.Sprintf("the snapshot is of a store of kind %q, and this server's is of kind %q%s", e.Snapshot, e.Server, advice)
+}
+
 func cutOff(where string) error { return fmt.Errorf("%w (it ends %s)", ErrCutOff, where) }
 
 func damaged(how string) error { return fmt.Errorf("%w (%s)", ErrDamaged, how) }

@@ -25,7 +25,7 @@ const (
 // it.
 type Header struct {
 	Format int `json:"format" yaml:"format"`
-	// Kind is that of the store: sqlite.
+	// Kind is that of the store: sqlite or etcd.
 	Kind     string    `json:"kind" yaml:"kind"`
 	Revision int64     `json:"revision" yaml:"revision"`
 	Time     time.Time `json:"time" yaml:"time"`

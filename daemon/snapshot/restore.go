@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,8 +37,9 @@ var identityFiles = []string{"tls", "cred", "token", "node-token", "agent-token"
 
 // Restoration puts a snapshot in place of a server's datastore.
 type Restoration struct {
-	Server string            // the server directory, absolute
-	Store  datastore.Options // the store's place: Endpoint and Dir
+	Server string // the server directory, absolute
+	// Store says which store this server has. It is asked when no earlier restoration is under way, which may have moved it.
+	Store func(context.Context) (datastore.Options, error)
 	// Password is the secret part of the server token that the snapshot was taken with.
 	Password string
 	Now      func() time.Time
@@ -48,10 +50,6 @@ type Restoration struct {
 // Prepare reads the whole snapshot, checks it and what is in it, and lays it ready. Nothing that the server uses is
 // touched, and it may run meanwhile. What is laid ready is removed if it fails, and by Sweep.
 func (r Restoration) Prepare(ctx context.Context, path string) (*Prepared, error) {
-	store, files, err := datastore.Offline(r.Store)
-	if err != nil {
-		return nil, err
-	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -62,13 +60,26 @@ func (r Restoration) Prepare(ctx context.Context, path string) (*Prepared, error
 		return nil, err
 	}
 	in := reading{ctx: ctx, r: file, all: info.Size(), tell: r.Progress, what: "checking the snapshot"}
-	if _, err := Verify(&in, info.Size()); err != nil {
+	h, err := Verify(&in, info.Size())
+	if err != nil {
 		return nil, err
 	}
 	if err := finishEarlier(r.Server); err != nil {
 		return nil, err
 	}
-	dir := filepath.Dir(store.Path)
+	store, err := r.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	place, err := datastore.Offline(store)
+	if err != nil {
+		return nil, err
+	}
+	// What nobody vouches for yet is good enough to refuse.
+	if h.Kind != place.Kind {
+		return nil, &OtherKindError{Snapshot: h.Kind, Server: place.Kind}
+	}
+	dir := filepath.Dir(place.Path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -76,7 +87,7 @@ func (r Restoration) Prepare(ctx context.Context, path string) (*Prepared, error
 	if err != nil {
 		return nil, err
 	}
-	p := &Prepared{restoration: r, store: store, files: files, path: path, work: work}
+	p := &Prepared{restoration: r, place: place, path: path, work: work}
 	if err := p.extract(ctx, file, info.Size()); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(p.work))
 	}
@@ -101,10 +112,13 @@ func finishEarlier(server string) error {
 type Prepared struct {
 	Header      Header
 	restoration Restoration
-	store       datastore.Copy
-	files       []string // of the store
+	place       datastore.Place
+	identity    map[string][]byte // what the datastore has of it, encrypted with the token
 	path, work  string
 }
+
+// ready is the name of the store that lies ready, in the folder of work.
+const ready = "store"
 
 func (p *Prepared) extract(ctx context.Context, file *os.File, size int64) error {
 	copied := datastore.Copy{Path: filepath.Join(p.work, "copy")}
@@ -120,9 +134,7 @@ func (p *Prepared) extract(ctx context.Context, file *os.File, size int64) error
 	if err := out.Sync(); err != nil {
 		return fmt.Errorf("write what is in the snapshot: %w", err)
 	}
-	if copied.Kind = p.Header.Kind; copied.Kind != p.store.Kind {
-		return fmt.Errorf("the snapshot is of a store of kind %s, and this server's is %s", copied.Kind, p.store.Kind)
-	}
+	copied.Kind = p.Header.Kind
 	return p.check(ctx, copied)
 }
 
@@ -138,11 +150,10 @@ func (p *Prepared) check(ctx context.Context, copied datastore.Copy) error {
 	if revision != p.Header.Revision {
 		return fmt.Errorf("the snapshot says that it is of revision %d, and what is in it is of %d", p.Header.Revision, revision)
 	}
-	identity, err := copied.Range(ctx, bootstrap.Prefix)
-	if err != nil {
+	if p.identity, err = copied.Range(ctx, bootstrap.Prefix); err != nil {
 		return err
 	}
-	if err := bootstrap.Check(identity, p.restoration.Password); err != nil {
+	if err := bootstrap.Check(p.identity, p.restoration.Password); err != nil {
 		return fmt.Errorf("the cluster's identity in the snapshot: %w", err)
 	}
 	// Those who watched the cluster that the snapshot was taken of are further than it is.
@@ -150,10 +161,11 @@ func (p *Prepared) check(ctx context.Context, copied datastore.Copy) error {
 	if elapsed := p.restoration.Now().Sub(p.Header.Time); elapsed > 0 {
 		advanced += int64(elapsed/time.Second) * revisionsPerSecond
 	}
-	if err := copied.Advance(ctx, advanced); err != nil {
+	store := filepath.Join(p.work, ready)
+	if err := p.place.Make(ctx, copied, store, advanced); err != nil {
 		return err
 	}
-	return syncFile(copied.Path)
+	return syncTree(store)
 }
 
 // Discard removes what lies ready.
@@ -172,7 +184,7 @@ func (p *Prepared) Commit() (aside []string, begun bool, err error) {
 	if j, err := readJournal(r.Server); err != nil || j != nil && j.Step != StepStart {
 		return nil, j != nil, errors.Join(err, errors.New("another restoration is not finished: start the control plane, which finishes it, and try again"))
 	}
-	if !exists(filepath.Join(p.work, "copy")) {
+	if !exists(filepath.Join(p.work, ready)) {
 		return nil, false, errors.New("the control plane was started meanwhile, and has removed what lay ready; try again")
 	}
 	j, err := p.journal()
@@ -203,24 +215,48 @@ func (p *Prepared) journal() (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
-	cred := filepath.Join(work, "cred")
-	if err := os.Mkdir(cred, 0o700); err != nil {
-		return nil, fmt.Errorf("restore: %w", err)
+	// A member of etcd starts with the authorities of the cluster, which are in it.
+	if err := bootstrap.Extract(p.identity, r.Password, work); err != nil {
+		return nil, err
+	}
+	cred, tls := filepath.Join(work, "cred"), filepath.Join(work, "tls")
+	for _, dir := range []string{cred, tls} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("restore: %w", err)
+		}
 	}
 	if err := passwd.Write(filepath.Join(cred, "passwd")); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(atomicfile.SyncDir(work), atomicfile.SyncDir(r.Server), atomicfile.SyncDir(p.work)); err != nil {
+	if err := errors.Join(syncTree(work), atomicfile.SyncDir(r.Server), atomicfile.SyncDir(p.work)); err != nil {
 		return nil, err
 	}
-	now := r.Now()
+	now := p.asideTime()
 	j := &journal{Step: StepAside, Snapshot: p.path, Header: p.Header, At: now, Work: []string{work, p.work}}
-	for _, file := range append(p.files, r.identityFiles()...) {
-		dir := filepath.Join(filepath.Dir(file), asidePrefix+strconv.FormatInt(now.Unix(), 10))
-		j.Aside = append(j.Aside, move{file, filepath.Join(dir, filepath.Base(file))})
+	for _, file := range p.leaving() {
+		j.Aside = append(j.Aside, move{file, asidePath(file, now)})
 	}
-	j.Place = []move{{filepath.Join(p.work, "copy"), p.store.Path}, {cred, filepath.Join(r.Server, "cred")}}
+	j.Place = []move{{filepath.Join(p.work, ready), p.place.Path}, {cred, filepath.Join(r.Server, "cred")}, {tls, filepath.Join(r.Server, "tls")}}
 	return j, nil
+}
+
+// leaving are the files and folders that are moved away.
+func (p *Prepared) leaving() []string {
+	return slices.Concat(p.place.Files, p.restoration.identityFiles())
+}
+
+// asidePath is where a file or folder is moved to.
+func asidePath(path string, at time.Time) string {
+	return filepath.Join(filepath.Dir(path), asidePrefix+strconv.FormatInt(at.Unix(), 10), filepath.Base(path))
+}
+
+// asideTime is now, or later if what was moved away at that time is there: names have seconds.
+func (p *Prepared) asideTime() time.Time {
+	at := p.restoration.Now()
+	for slices.ContainsFunc(p.leaving(), func(path string) bool { return exists(filepath.Dir(asidePath(path, at))) }) {
+		at = at.Add(time.Second)
+	}
+	return at
 }
 
 func (r Restoration) identityFiles() []string {
@@ -258,12 +294,21 @@ func sweepWork(server string) error {
 	return nil
 }
 
-func syncFile(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
+// syncTree makes a file, or a folder and all in it, last.
+func syncTree(path string) error {
+	return filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return atomicfile.SyncDir(path)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(file.Sync(), file.Close())
+	})
 }
 
 // reading reads until a context ends, and tells how far it is.

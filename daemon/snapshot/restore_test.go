@@ -5,10 +5,12 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,20 +20,45 @@ import (
 	"time"
 
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/datastore"
+	"github.com/skerry-os/skerry/daemon/etcd"
+	"github.com/skerry-os/skerry/daemon/pki"
 )
+
+// kinds are those of embedded stores.
+var kinds = []string{"sqlite", "etcd"}
+
+// eachKind runs a test with each.
+func eachKind(t *testing.T, test func(t *testing.T, kind string)) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) { test(t, kind) })
+	}
+}
+
+func TestMain(m *testing.M) {
+	wal.SegmentSizeBytes = 64 << 10 // tests compare all files of a disk
+	os.Exit(m.Run())
+}
 
 // machine is a server's disk.
 type machine struct {
+	kind   string // of its store
 	server string
 	clock  time.Time
+	number byte // of its addresses
 }
 
-func newMachine(t *testing.T) *machine {
+var machines byte
+
+func newMachine(t *testing.T, kind string) *machine {
 	t.Helper()
-	m := &machine{server: filepath.Join(t.TempDir(), "server"), clock: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}
+	machines++
+	m := &machine{
+		kind: kind, server: filepath.Join(t.TempDir(), "server"), clock: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), number: machines,
+	}
 	if err := os.MkdirAll(m.db(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +69,38 @@ func (m *machine) db() string { return filepath.Join(m.server, "db") }
 
 func (m *machine) now() time.Time { m.clock = m.clock.Add(time.Second); return m.clock }
 
+func (m *machine) name() string { return fmt.Sprintf("server-%d", m.number) }
+
+func (m *machine) addresses() (peer, loopback net.IP) {
+	return net.IPv4(127, 30, 0, m.number), net.IPv4(127, 31, 0, m.number)
+}
+
 func (m *machine) options() datastore.Options {
-	return datastore.Options{Dir: m.db(), Socket: filepath.Join(m.server, "kine.sock"), Log: slog.New(slog.DiscardHandler)}
+	o := datastore.Options{Dir: m.db(), Socket: filepath.Join(m.server, "kine.sock"), Log: slog.New(slog.DiscardHandler)}
+	if m.kind == "etcd" {
+		peer, loopback := m.addresses()
+		o.Etcd = &etcd.Options{
+			Dir: filepath.Join(m.db(), "etcd"), TLS: filepath.Join(m.server, "tls", "etcd"), NodeName: m.name(), Address: peer, Loopback: loopback,
+			Args: []string{"heartbeat-interval=20", "election-timeout=200"}, Status: func(string) {}, Log: o.Log,
+		}
+	}
+	return o
+}
+
+// certify gives a member of etcd its certificates, as the control plane does: a new cluster gets authorities.
+func (m *machine) certify(t *testing.T) {
+	t.Helper()
+	if !exists(filepath.Join(m.db(), "etcd", "member")) {
+		if err := pki.EnsureAuthorities(m.server, true, time.Now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	peer, loopback := m.addresses()
+	if _, err := pki.Ensure(m.server, pki.Options{
+		NodeName: m.name(), NodeIPs: []net.IP{peer, loopback}, ServiceIP: net.IPv4(10, 43, 0, 1), Etcd: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // start opens the store and agrees on the cluster's identity, as the control plane does.
@@ -51,6 +108,9 @@ func (m *machine) start(t *testing.T, password string) (*datastore.Store, *etcdk
 	t.Helper()
 	if err := os.MkdirAll(m.db(), 0o700); err != nil {
 		t.Fatal(err)
+	}
+	if m.kind == "etcd" {
+		m.certify(t)
 	}
 	store, err := datastore.Open(t.Context(), m.options())
 	if err != nil {
@@ -64,13 +124,7 @@ func (m *machine) start(t *testing.T, password string) (*datastore.Store, *etcdk
 	t.Cleanup(stop)
 	if err := bootstrap.Sync(t.Context(), bootstrap.Options{
 		Client: client, Dir: m.server, Password: password, Log: slog.New(slog.DiscardHandler),
-		Create: func(dir string) error {
-			ca := filepath.Join(dir, "tls", "server-ca.crt")
-			if err := os.MkdirAll(filepath.Dir(ca), 0o700); err != nil {
-				return err
-			}
-			return os.WriteFile(ca, []byte("the CA of "+m.server), 0o600)
-		},
+		Create: func(dir string) error { return pki.EnsureAuthorities(dir, m.kind == "etcd", time.Now) },
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +149,8 @@ func (m *machine) taker(store Source, password string) *Taker {
 }
 
 func (m *machine) restoration(password string) Restoration {
-	return Restoration{Server: m.server, Store: m.options(), Password: password, Now: m.now}
+	store := func(context.Context) (datastore.Options, error) { return m.options(), nil }
+	return Restoration{Server: m.server, Store: store, Password: password, Now: m.now}
 }
 
 func put(t *testing.T, c *etcdkube.Client, key, value string) {
@@ -127,7 +182,7 @@ func values(t *testing.T, c *etcdkube.Client) map[string]string {
 	return all
 }
 
-// files returns the content of every file below a folder, but for those of a path that matches skip.
+// files returns the digest of every file below a folder, but for those of a path that matches skip.
 func files(t *testing.T, dir string, skip ...string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -136,7 +191,7 @@ func files(t *testing.T, dir string, skip ...string) map[string]string {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		all[path] = string(data)
+		all[path] = fmt.Sprintf("%x", sha256.Sum256(data))
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -145,9 +200,9 @@ func files(t *testing.T, dir string, skip ...string) map[string]string {
 }
 
 // takeOne makes a cluster of its own with some content, and returns its machine, a snapshot of it, and what it had then.
-func takeOne(t *testing.T) (*machine, string, map[string]string) {
+func takeOne(t *testing.T, kind string) (*machine, string, map[string]string) {
 	t.Helper()
-	m := newMachine(t)
+	m := newMachine(t, kind)
 	store, client, stop := m.start(t, password)
 	for i := range 50 {
 		put(t, client, fmt.Sprintf("/registry/secrets/%d", i%20), fmt.Sprintf("secret %d", i))
@@ -163,13 +218,16 @@ func takeOne(t *testing.T) (*machine, string, map[string]string) {
 }
 
 // TestRestore puts a snapshot back on the machine it is of, on one that has nothing, and on one that has another cluster.
-func TestRestore(t *testing.T) {
-	from, path, had := takeOne(t)
-	other := newMachine(t)
+func TestRestore(t *testing.T) { eachKind(t, testRestore) }
+
+func testRestore(t *testing.T, kind string) {
+	from, path, had := takeOne(t, kind)
+	authority := from.ca(t)
+	other := newMachine(t, kind)
 	_, client, stop := other.start(t, "another token")
 	put(t, client, "/registry/other", "cluster")
 	stop()
-	for name, to := range map[string]*machine{"same": from, "new": newMachine(t), "other": other} {
+	for name, to := range map[string]*machine{"same": from, "new": newMachine(t, kind), "other": other} {
 		t.Run(name, func(t *testing.T) {
 			p, err := to.restoration(password).Prepare(t.Context(), path)
 			if err != nil {
@@ -185,10 +243,11 @@ func TestRestore(t *testing.T) {
 			}
 			_, client, stop := to.start(t, password)
 			defer stop()
-			if got := values(t, client); len(got) != len(had) || got["/registry/secrets/7"] != had["/registry/secrets/7"] {
+			if got := values(t, client); !mapsEqual(got, had) {
 				t.Errorf("has %v, want %v", got, had)
 			}
-			if ca := to.ca(t); ca != "the CA of "+from.server {
+			put(t, client, "/registry/secrets/new", "can be written")
+			if ca := to.ca(t); ca != authority {
 				t.Errorf("the CA is %q", ca)
 			}
 			passwd, err := os.ReadFile(filepath.Join(to.server, "cred", "passwd"))
@@ -226,13 +285,15 @@ func TestRestore(t *testing.T) {
 }
 
 // TestRestoreRefuses has snapshots that are not taken: nothing is touched then.
-func TestRestoreRefuses(t *testing.T) {
-	_, path, _ := takeOne(t)
+func TestRestoreRefuses(t *testing.T) { eachKind(t, testRestoreRefuses) }
+
+func testRestoreRefuses(t *testing.T, kind string) {
+	_, path, _ := takeOne(t, kind)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	to := newMachine(t)
+	to := newMachine(t, kind)
 	_, client, stop := to.start(t, "another token")
 	put(t, client, "/registry/other", "cluster")
 	stop()
@@ -251,11 +312,23 @@ func TestRestoreRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	etcd, revision := h, h
-	etcd.Kind = "etcd"
+	if h.Kind != kind {
+		t.Errorf("it is of kind %q", h.Kind)
+	}
+	otherKind, noKind, revision := h, h, h
+	otherKind.Kind = kinds[(slices.Index(kinds, kind)+1)%len(kinds)]
+	noKind.Kind = "paper"
 	revision.Revision++
 	zeroed := bytes.Clone(database)
 	clear(zeroed[len(zeroed)/2 : len(zeroed)/2+8192])
+	// What was damaged when the snapshot was taken has a checksum that is right, where there is one.
+	summed := func(database []byte) []byte {
+		sum := sha256.Sum256(database)
+		return append(bytes.Clone(database), sum[:]...)
+	}
+	gutted := bytes.Clone(database)
+	clear(gutted[8192:])
+	short := database[:len(database)/2]
 	for name, test := range map[string]struct {
 		data     []byte
 		password string
@@ -268,10 +341,14 @@ func TestRestoreRefuses(t *testing.T) {
 		"wrong token":       {whole, "another token", ErrWrongToken, "--token-file"},
 		"empty":             {nil, password, ErrCutOff, "first line"},
 		"a database":        {database, password, ErrNotSnapshot, "no snapshot"},
-		"another kind":      {resealed(etcd, database), password, nil, "kind etcd"},
+		"another kind":      {resealed(otherKind, database), password, nil, fmt.Sprintf("kind %q, and this server's is of kind %q; restore it on", otherKind.Kind, kind)},
+		"no kind of ours":   {resealed(noKind, database), password, nil, `kind "paper"`},
 		"another revision":  {resealed(revision, database), password, nil, "of revision"},
 		"no database in it": {resealed(h, []byte("hello")), password, nil, "check the database"},
 		"broken database":   {resealed(h, zeroed), password, nil, "check the database"},
+		"gutted database":   {resealed(h, summed(gutted)), password, nil, "check the database"},
+		"half a database":   {resealed(h, short), password, nil, "check the database"},
+		"its half, summed":  {resealed(h, summed(short)), password, nil, "check the database"},
 	} {
 		file := filepath.Join(t.TempDir(), "x.snapshot")
 		if err := os.WriteFile(file, test.data, 0o600); err != nil {
@@ -298,7 +375,9 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Errorf("the identity of another token: %v", err)
 	}
 	options := to.restoration(password)
-	options.Store.Endpoint = "postgres://a@b/c"
+	options.Store = func(context.Context) (datastore.Options, error) {
+		return datastore.Options{Endpoint: "postgres://a@b/c"}, nil
+	}
 	if _, err := options.Prepare(t.Context(), path); !errors.Is(err, datastore.ErrNotEmbedded) {
 		t.Errorf("PostgreSQL: %v", err)
 	}
@@ -317,10 +396,12 @@ func mapsEqual(a, b map[string]string) bool {
 }
 
 // TestRestoreInterrupted ends the process between any two renamings of a restoration, and goes on.
-func TestRestoreInterrupted(t *testing.T) {
-	from, path, had := takeOne(t)
+func TestRestoreInterrupted(t *testing.T) { eachKind(t, testRestoreInterrupted) }
+
+func testRestoreInterrupted(t *testing.T, kind string) {
+	from, path, had := takeOne(t, kind)
 	for interruption := 0; ; interruption++ {
-		to := newMachine(t)
+		to := newMachine(t, kind)
 		_, client, stop := to.start(t, "another token")
 		put(t, client, "/registry/other", "cluster")
 		stop()
@@ -369,7 +450,7 @@ func TestRestoreInterrupted(t *testing.T) {
 		if got := values(t, client); !mapsEqual(got, had) {
 			t.Errorf("interrupted after %d: %v", interruption, got)
 		}
-		if ca := to.ca(t); ca != "the CA of "+from.server {
+		if ca := to.ca(t); ca != from.ca(t) {
 			t.Errorf("interrupted after %d: the CA is %q", interruption, ca)
 		}
 		stop()
@@ -380,9 +461,11 @@ func TestRestoreInterrupted(t *testing.T) {
 }
 
 // TestNeverBegun leaves what was prepared, as a process that was killed does.
-func TestNeverBegun(t *testing.T) {
-	_, path, _ := takeOne(t)
-	to := newMachine(t)
+func TestNeverBegun(t *testing.T) { eachKind(t, testNeverBegun) }
+
+func testNeverBegun(t *testing.T, kind string) {
+	_, path, _ := takeOne(t, kind)
+	to := newMachine(t, kind)
 	_, _, stop := to.start(t, "another token")
 	stop()
 	before := files(t, to.server)
@@ -421,9 +504,11 @@ func TestNeverBegun(t *testing.T) {
 }
 
 // TestLost has the prepared database gone: the control plane must not start without.
-func TestLost(t *testing.T) {
-	_, path, _ := takeOne(t)
-	to := newMachine(t)
+func TestLost(t *testing.T) { eachKind(t, testLost) }
+
+func testLost(t *testing.T, kind string) {
+	_, path, _ := takeOne(t, kind)
+	to := newMachine(t, kind)
 	if err := os.MkdirAll(to.server, 0o700); err != nil {
 		t.Fatal(err)
 	}

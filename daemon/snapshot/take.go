@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/datastore"
 )
 
@@ -115,6 +116,14 @@ func (t *Taker) take(ctx context.Context, name string, at time.Time) (Snapshot, 
 	h.Kind, h.Time = copied.Kind, at.UTC().Truncate(time.Second)
 	if h.Revision, err = copied.Revision(ctx); err != nil {
 		return Snapshot{}, fmt.Errorf("take a snapshot: %w", err)
+	}
+	identity, err := copied.Range(ctx, bootstrap.Prefix)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("take a snapshot: %w", err)
+	}
+	// Where another server has replaced the token, it would be sealed with one that doesn't open what is in it.
+	if err := bootstrap.Check(identity, password); err != nil {
+		return Snapshot{}, fmt.Errorf("take a snapshot: the token of this server doesn't open the cluster's identity: %w", err)
 	}
 	plain, err := os.Open(copied.Path)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/skerry-os/skerry/daemon/bootstrap"
 	"github.com/skerry-os/skerry/daemon/datastore"
 )
 
@@ -31,7 +32,7 @@ func (f fixedSource) Backup(_ context.Context, path string) (datastore.Copy, err
 // newTaker returns a taker of a store that nobody changes.
 func newTaker(t *testing.T) *Taker {
 	t.Helper()
-	m := newMachine(t)
+	m := newMachine(t, "sqlite")
 	_, client, stop := m.start(t, password)
 	put(t, client, "/registry/a", "b")
 	stop()
@@ -108,6 +109,18 @@ func TestTakeAndPrune(t *testing.T) {
 		if err := taker.Folder.Delete(t.Context(), path); err == nil {
 			t.Errorf("%q is deleted", path)
 		}
+	}
+}
+
+// TestTakeWithReplacedToken: another server has replaced the token, and this one doesn't know. Nobody could open its snapshot.
+func TestTakeWithReplacedToken(t *testing.T) {
+	taker := newTaker(t)
+	taker.WithPassword = func(do func(string) error) error { return do("another token") }
+	if _, err := taker.Take(t.Context(), Request{Name: "x"}); !errors.Is(err, bootstrap.ErrOtherToken) {
+		t.Errorf("%v", err)
+	}
+	if got := names(t, taker.Folder); len(got) > 0 {
+		t.Errorf("%q are there", got)
 	}
 }
 

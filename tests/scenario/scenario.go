@@ -99,6 +99,7 @@ var All = slices.Concat([]Scenario{
 	serverReplaced,
 	serverIPChanged,
 	snapshotRestore,
+	snapshotRestoreEtcd,
 	snapshotDamaged,
 	snapshotS3,
 	secretsReencryptInterrupted,
