@@ -6,9 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"strings"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -92,4 +96,34 @@ func joinIPs(ips []net.IP) string {
 		texts[i] = ip.String()
 	}
 	return strings.Join(texts, ",")
+}
+
+// addressPatience is for the kubelet to tell where the node is: with a cloud's own controller, that may be elsewhere.
+const addressPatience = time.Minute
+
+// waitAddresses waits until the Node has the addresses of this machine. It may have those of before a reboot, and
+// kube-proxy ends its process when they change (Kubernetes' pkg/proxy/node.go).
+func waitAddresses(ctx context.Context, client kubernetes.Interface, name string, ips []net.IP, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, addressPatience)
+	defer cancel()
+	// That there was no end to it in time is not an error: kube-proxy takes what there is.
+	_ = poll(ctx, 250*time.Millisecond, "the Node to have this machine's addresses", log, func(ctx context.Context) error {
+		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		return lacksAddress(node, ips)
+	})
+}
+
+// lacksAddress says which of a machine's addresses its Node lacks.
+func lacksAddress(node *corev1.Node, ips []net.IP) error {
+	for _, ip := range ips {
+		if !slices.ContainsFunc(node.Status.Addresses, func(a corev1.NodeAddress) bool {
+			return a.Type == corev1.NodeInternalIP && ip.Equal(net.ParseIP(a.Address))
+		}) {
+			return fmt.Errorf("it lacks %s", ip)
+		}
+	}
+	return nil
 }

@@ -85,3 +85,27 @@ func TestCloudProvider(t *testing.T) {
 		}
 	}
 }
+
+func TestLacksAddress(t *testing.T) {
+	node := &corev1.Node{Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+		{Type: corev1.NodeHostName, Address: "10.0.0.3"},
+		{Type: corev1.NodeInternalIP, Address: "10.0.0.1"},
+		{Type: corev1.NodeInternalIP, Address: "fd00::1"},
+		{Type: corev1.NodeExternalIP, Address: "10.0.0.2"},
+	}}}
+	for _, tt := range []struct{ ips, lacks string }{
+		{"10.0.0.1", ""},
+		{"10.0.0.1 fd00:0::1", ""},
+		{"10.0.0.2", "10.0.0.2"},
+		{"10.0.0.1 10.0.0.3", "10.0.0.3"},
+	} {
+		var ips []net.IP
+		for _, text := range strings.Fields(tt.ips) {
+			ips = append(ips, net.ParseIP(text))
+		}
+		err := lacksAddress(node, ips)
+		if tt.lacks == "" && err != nil || tt.lacks != "" && (err == nil || !strings.Contains(err.Error(), tt.lacks)) {
+			t.Errorf("%s: %v, want it to lack %q", tt.ips, err, tt.lacks)
+		}
+	}
+}

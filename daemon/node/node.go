@@ -153,7 +153,10 @@ func Run(ctx context.Context, opts Options) error {
 		}
 		run("addresses of the cluster", func(ctx context.Context) error { return runPeers(ctx, opts, paths) })
 		if !config.noKubeProxy {
-			run("kube-proxy", func(ctx context.Context) error { return runKubeProxy(ctx, opts, config, paths) })
+			run("kube-proxy", func(ctx context.Context) error {
+				waitAddresses(ctx, client, opts.NodeName, opts.NodeIPs, opts.Log)
+				return runKubeProxy(ctx, opts, config, paths)
+			})
 		}
 		if config.flannelBackend != "none" {
 			run("flannel", func(ctx context.Context) error { return runFlannel(ctx, opts, config, paths) })

@@ -115,8 +115,8 @@ func movedCluster(ctx context.Context, t *T) error {
 
 // movedServer moves a single server, with SQLite, whose agent knows it by its name.
 func movedServer(ctx context.Context, t *T) error {
-	const serverName, agentName = "single", "follower"
-	userData, err := t.storedConfig(&kept{kind: sqlite}, serverName, nil)
+	const serverName, serverDNS, agentName = "single", "single.machine.lab.example", "follower"
+	userData, err := t.storedConfig(&kept{kind: sqlite}, serverName, map[string]string{"tls-san": serverDNS})
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func movedServer(ctx context.Context, t *T) error {
 			}
 			userData, err := t.exampleConfig("agent.yaml", vm.Overrides{
 				Hostname: agentName, AuthorizedKey: t.lab.AuthorizedKey(),
-				Cluster: map[string]string{"server": "https://" + serverName + ":6443", "token": token},
+				Cluster: map[string]string{"server": "https://" + server.DNSName() + ":6443", "token": token},
 			})
 			if err != nil {
 				return err

@@ -159,10 +159,19 @@ func (l *Lab) Unblock(f ethernet.Flow) { l.sw.Unblock(f) }
 // Flows counts the packets each conversation has had on the wire.
 func (l *Lab) Flows() map[ethernet.Flow]int { return l.sw.Flows() }
 
+// machineDomain is what machines' names end with, for those that ask DNS only for names with dots, as systemd-resolved.
+const machineDomain = ".machine.lab.example"
+
+// DNSName is the machine's name in DNS, which leads to its address also after Move.
+func (m *Machine) DNSName() string { return strings.ToLower(m.cfg.Name) + machineDomain }
+
 func (l *Lab) lookup(name string) (netip.Addr, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	addr, ok := l.names[name]
+	addr, ok := l.names[strings.TrimSuffix(name, machineDomain)]
+	if !ok {
+		addr, ok = l.names[name]
+	}
 	return addr, ok
 }
 
