@@ -86,6 +86,9 @@ func startKine(ctx context.Context, opts Options, dsn string) (_ *kine, shared b
 	case "sqlite", "postgres", "mysql":
 		backend = strict{backend}
 	}
+	if Kind(opts.Endpoint) == "postgres" {
+		backend = newBounded(backend)
+	}
 	if shared {
 		backend = fresh{backend}
 	}

@@ -5,13 +5,11 @@ package migration
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	etcdkube "go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/skerry-os/skerry/daemon/datastore"
-	"github.com/skerry-os/skerry/daemon/etcd"
 )
 
 // Names of the kinds of stores, for people: a record has them.
@@ -26,14 +24,6 @@ func Name(kind string) string {
 		return name
 	}
 	return kind
-}
-
-// KindOf returns the kind of store that a server's configuration leads to. db is K3s' folder server/db.
-func KindOf(endpoint string, clusterInit bool, server, db string) string {
-	if endpoint == "" && (clusterInit || server != "" || etcd.HasData(filepath.Join(db, "etcd"))) {
-		return datastore.EmbeddedEtcd
-	}
-	return datastore.Kind(endpoint)
 }
 
 // MovedError says that a cluster is in another datastore than the one that a control plane was to start on.

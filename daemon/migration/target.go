@@ -95,7 +95,7 @@ func (t *target) finish(ctx context.Context, filled *side, revision int64, tell 
 		if err != nil {
 			return err
 		}
-		return errors.Join(etcd.Restore(t.member, saved, t.final.Etcd.Dir, revision), os.RemoveAll(t.copying.Etcd.Dir), os.Remove(saved))
+		return errors.Join(etcd.Restore(t.member, saved, t.final.Etcd.Dir, revision), os.RemoveAll(t.copying.Etcd.Dir))
 	}
 	filled.close()
 	return datastore.AdvanceDatabase(ctx, t.copying, revision)

@@ -96,6 +96,7 @@ var All = slices.Concat([]Scenario{
 	serverReplaced,
 	snapshotRestore,
 	snapshotRestoreEtcd,
+	datastoreMigrate,
 	snapshotDamaged,
 	snapshotS3,
 	secretsReencryptInterrupted,
