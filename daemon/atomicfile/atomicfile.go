@@ -56,6 +56,19 @@ func Rename(from, to string) error {
 	return SyncDir(filepath.Dir(to))
 }
 
+// Move renames a file or directory into another directory of the same file system, which is made if it isn't there and whose
+// parent is. It survives a power cut.
+func Move(from, to string) error {
+	dir := filepath.Dir(to)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return errors.Join(SyncDir(dir), SyncDir(filepath.Dir(dir)), SyncDir(filepath.Dir(from)))
+}
+
 // Remove deletes a file for good: not even a power cut brings it back.
 func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

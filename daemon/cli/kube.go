@@ -39,6 +39,7 @@ func kubeCommands() []*cobra.Command {
 	snapshot := command("snapshot", "Take, list, check, delete and restore snapshots of the cluster", config...)
 	snapshot.Aliases = []string{"etcd-snapshot"}
 	return []*cobra.Command{
+		command("datastore", "Move the cluster's data from one datastore to another", config...),
 		command("control", "Run the control plane: datastore, kube-apiserver, controllers, supervisor"),
 		command("node", "Run the node: registration, tunnel, kubelet, kube-proxy, pod network"),
 		command("token", "Make, list and delete tokens with which agents join, and that expire; replace the cluster's own"),

@@ -34,6 +34,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/cloud"
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/expiry"
+	"github.com/skerry-os/skerry/daemon/migration"
 	"github.com/skerry-os/skerry/daemon/pki"
 	"github.com/skerry-os/skerry/daemon/snapshot"
 	"github.com/skerry-os/skerry/daemon/status"
@@ -95,6 +96,9 @@ func Run(ctx context.Context, opts Options) error {
 	if restored != nil {
 		opts.Log.Info("the datastore is that of a snapshot", "taken", restored.Time, "node", restored.Node, "revision", restored.Revision)
 	}
+	if err := ownStore(opts, layout, restored != nil); err != nil {
+		return err
+	}
 	if err := errors.Join(layout.create(), layout.sweep(opts.Cluster.WriteKubeconfig)); err != nil {
 		return err
 	}
@@ -148,6 +152,9 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer storeClient.Close()
+	if err := migration.Enter(ctx, layout.server, storeClient); err != nil {
+		return err
+	}
 	identity, err := newIdentity(opts, layout, store, storeClient, restored != nil)
 	if err != nil {
 		return err

@@ -30,6 +30,14 @@ func HasEtcd(c configschema.Cluster) bool {
 	return c.DatastoreEndpoint.Reveal() == "" && (c.Server != "" || bool(c.ClusterInit) || etcd.HasData(EtcdDir(c)))
 }
 
+// StoreKind returns the kind of store that a server with this configuration has.
+func StoreKind(c configschema.Cluster) string {
+	if HasEtcd(c) {
+		return datastore.EmbeddedEtcd
+	}
+	return datastore.Kind(c.DatastoreEndpoint.Reveal())
+}
+
 // EtcdDir is that of the member's data, K3s' contract.
 func EtcdDir(c configschema.Cluster) string { return newLayout(c).etcd }
 

@@ -66,7 +66,9 @@ type Store struct {
 	dir  string       // of what is on this machine; empty if nothing is
 	kine *kine        // nil for etcd
 	etcd *etcd.Member // nil for one that is elsewhere
-	log  *slog.Logger
+	// offline is a member that OpenOffline has opened.
+	offline *etcd.Offline
+	log     *slog.Logger
 }
 
 // Kind returns what an endpoint leads to, or "" if that is nothing known.
@@ -176,6 +178,9 @@ func (s *Store) Close() {
 	}
 	if s.etcd != nil {
 		s.etcd.Close()
+	}
+	if s.offline != nil {
+		s.offline.Close()
 	}
 }
 

@@ -88,6 +88,9 @@ func startKine(ctx context.Context, opts Options, dsn string) (_ *kine, shared b
 	case "sqlite", "postgres", "mysql":
 		backend = strict{backend, &k.refusals}
 	}
+	if Kind(opts.Endpoint) == "postgres" {
+		backend = newBounded(backend)
+	}
 	if shared {
 		backend = fresh{backend}
 	}

@@ -42,7 +42,7 @@ func run(args []string) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(controlCommand(), nodeCommand(), tokenCommand(), snapshotCommand())
+	root.AddCommand(controlCommand(), nodeCommand(), tokenCommand(), snapshotCommand(), datastoreCommand())
 	root.SetArgs(args[1:])
 	err := root.Execute()
 	if err != nil {

@@ -43,8 +43,23 @@ func newProgress(out io.Writer) *progress {
 }
 
 func (p *progress) tell(what string, done, all int64) {
-	if now := time.Now(); now.After(p.next) {
-		p.next = now.Add(tellAfter)
+	if p.due() {
 		fmt.Fprintf(p.out, "%s: %s of %s\n", what, size(done), size(all))
 	}
+}
+
+// tellNumber is tell of things that are counted.
+func (p *progress) tellNumber(what string, done, all int64) {
+	if p.due() {
+		fmt.Fprintf(p.out, "%s: %d of %d\n", what, done, all)
+	}
+}
+
+func (p *progress) due() bool {
+	now := time.Now()
+	if !now.After(p.next) {
+		return false
+	}
+	p.next = now.Add(tellAfter)
+	return true
 }

@@ -47,9 +47,9 @@ const (
 	storesInside = "stores-inside" // the first argument of the process in the namespace
 	// storesInsideArgs is how many it has, with its name.
 	storesInsideArgs = 5
-	upstreamName = "upstream's kube-apiserver and etcd"
-	storeNode    = "bench"
-	storeToken   = "the-token-of-the-bench"
+	upstreamName     = "upstream's kube-apiserver and etcd"
+	storeNode        = "bench"
+	storeToken       = "the-token-of-the-bench"
 	// serveTimeout is for a control plane to serve.
 	serveTimeout = 3 * time.Minute
 )

@@ -100,6 +100,7 @@ var All = slices.Concat([]Scenario{
 	serverIPChanged,
 	snapshotRestore,
 	snapshotRestoreEtcd,
+	datastoreMigrate,
 	snapshotDamaged,
 	snapshotS3,
 	secretsReencryptInterrupted,
