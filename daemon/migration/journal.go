@@ -54,6 +54,9 @@ type journal struct {
 	// Aside moves away what is there, and Place moves in what was prepared in Work.
 	Aside, Place []move
 	Work         string
+
+	// fresh is whether this process has begun the migration, and marked whether the target says so.
+	fresh, marked bool
 }
 
 // Record says where a migration has put this server's cluster.
@@ -98,6 +101,11 @@ func readJournal(server string) (*journal, error) {
 }
 
 func (j *journal) write(server string) error { return write(filepath.Join(server, journalFile), j) }
+
+// drop forgets a migration that has changed nothing.
+func (j *journal) drop(server string) error {
+	return errors.Join(os.RemoveAll(j.Work), atomicfile.Remove(filepath.Join(server, journalFile)))
+}
 
 // ReadRecord returns nil where no migration was completed.
 func ReadRecord(server string) (*Record, error) {

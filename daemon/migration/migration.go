@@ -29,8 +29,8 @@ const workPrefix = ".migrate-"
 // Migration moves one server's cluster.
 type Migration struct {
 	Server string // the server directory, absolute
-	// FromKind and ToKind are those of datastore.Store, or datastore.EmbeddedEtcd. From and To say where the stores are, but for their folders and sockets, which are
-	// this package's.
+	// FromKind and ToKind are those of datastore.Store, or datastore.EmbeddedEtcd. From and To say where the stores are, but
+	// for their folders and sockets, which are this package's.
 	FromKind, ToKind string
 	From, To         datastore.Options
 	// Member is this server's member of an embedded etcd, whichever side that is: Dir, NodeName and Address.
@@ -86,7 +86,11 @@ func (m Migration) Run(ctx context.Context, dry bool) (*Report, error) {
 	if dry {
 		defer os.RemoveAll(j.Work) //nolint:errcheck // sockets
 	}
-	return m.run(ctx, j, dry)
+	report, err := m.run(ctx, j, dry)
+	if err != nil && !dry && j.fresh && !j.marked {
+		err = errors.Join(err, j.drop(m.Server))
+	}
+	return report, err
 }
 
 // ended brings a migration whose switch was begun to its end.
@@ -118,7 +122,7 @@ func (m Migration) begin(dry bool) (*journal, error) {
 		return nil, fmt.Errorf("a migration from %s to %s, begun at %s, isn't finished: repeat it, or give it up with --undo",
 			Name(earlier.From), Name(earlier.To), earlier.At.Format(time.RFC3339))
 	}
-	j := &journal{Step: StepCopy, ID: rand.Text(), From: m.FromKind, To: m.ToKind, At: m.Now().UTC().Truncate(time.Second)}
+	j := &journal{Step: StepCopy, ID: rand.Text(), From: m.FromKind, To: m.ToKind, At: m.Now().UTC().Truncate(time.Second), fresh: true}
 	if dry {
 		j.Work, err = os.MkdirTemp(db, workPrefix+"dry-*")
 		return j, err
@@ -301,6 +305,7 @@ func (m Migration) openEmpty(ctx context.Context, j *journal, t *target) (*side,
 		if err := mustBeEmpty(ctx, to, theirs); err != nil {
 			return err
 		}
+		j.marked = true // or may be
 		return m.step("mark", func() error { return j.marker(StateCopying).write(ctx, to.client) })
 	}()
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/snapshot"
 )
@@ -60,7 +59,7 @@ func (m Migration) Undo(ctx context.Context) (kind string, err error) {
 		if err := m.reopen(ctx, j.ID); err != nil {
 			return "", err
 		}
-		return j.From, errors.Join(os.RemoveAll(j.Work), atomicfile.Remove(filepath.Join(m.Server, journalFile)))
+		return j.From, j.drop(m.Server)
 	}
 	record, err := ReadRecord(m.Server)
 	switch {
