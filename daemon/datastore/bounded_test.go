@@ -21,7 +21,7 @@ import (
 func TestManyWrites(t *testing.T) {
 	server, err := database.Start(t.Context(), database.Postgres, filepath.Join(t.TempDir(), "log"), "127.0.0.1")
 	if err != nil {
-		t.Skipf("no PostgreSQL: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
 	endpoint := strings.Replace(server.Endpoint("127.0.0.1"), fmt.Sprintf(":%d/", server.Port()), fmt.Sprintf(":%d/", server.Address.Port()), 1)
