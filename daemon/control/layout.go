@@ -50,7 +50,7 @@ func (l layout) create() error {
 
 // sweep removes what writes left that were interrupted.
 func (l layout) sweep(kubeconfig string) error {
-	dirs := []string{l.server, l.tls, l.cred, l.etc, l.db, filepath.Join(l.db, "etcd"), filepath.Dir(kubeconfig)}
+	dirs := []string{l.server, l.tls, l.cred, l.etc, l.db, l.etcd, filepath.Dir(kubeconfig)}
 	for _, part := range []string{"etcd", "kube-controller-manager", "kube-scheduler"} {
 		dirs = append(dirs, filepath.Join(l.tls, part))
 	}

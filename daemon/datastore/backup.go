@@ -102,15 +102,11 @@ func Offline(opts Options) (Place, error) {
 	if kind := Kind(opts.Endpoint); kind != sqliteKind {
 		return Place{}, fmt.Errorf("%w (%s)", ErrNotEmbedded, kind)
 	}
-	file, err := sqliteFile(opts.Endpoint, opts.Dir)
+	files, err := SQLiteFiles(opts)
 	if err != nil {
 		return Place{}, err
 	}
-	p := Place{Kind: sqliteKind, Path: file, Files: []string{file}}
-	for _, ending := range sqliteCompanions {
-		p.Files = append(p.Files, file+ending)
-	}
-	return p, nil
+	return Place{Kind: sqliteKind, Path: files[0], Files: files}, nil
 }
 
 // Make makes of a copy, which is gone then, a store at path, from where it can be moved to its place. revision, which must be

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,9 +23,8 @@ func TestManyWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	endpoint := strings.Replace(server.Endpoint("127.0.0.1"), fmt.Sprintf(":%d/", server.Port()), fmt.Sprintf(":%d/", server.Address.Port()), 1)
 	s, err := Open(t.Context(), Options{
-		Endpoint: endpoint + "?sslmode=require", Socket: filepath.Join(t.TempDir(), "s"), Log: slog.New(slog.DiscardHandler),
+		Endpoint: server.LocalEndpoint() + "?sslmode=require", Socket: filepath.Join(t.TempDir(), "s"), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

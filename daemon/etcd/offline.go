@@ -5,7 +5,6 @@ package etcd
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -91,23 +90,7 @@ func (o *Offline) Save(ctx context.Context, path string) error {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // it has answered
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	stream, err := client.Snapshot(ctx)
-	if err != nil {
-		return fmt.Errorf("copy etcd's database: %w", err)
-	}
-	defer stream.Close()
-	if _, err := io.Copy(out, stream); err != nil {
-		return fmt.Errorf("copy etcd's database: %w", err)
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return checkSum(path)
+	return save(ctx, client, path)
 }
 
 // Close ends it: everything is on the disk.

@@ -17,6 +17,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/etcd/server/v3/storage/schema"
@@ -48,6 +49,11 @@ func (m *Member) Save(ctx context.Context, path string) error {
 		}
 		m.opts.Log.Warn("the snapshot may lack what was written last: a majority of etcd's members doesn't answer", "error", err)
 	}
+	return save(ctx, client, path)
+}
+
+// save writes what a member streams to a file that isn't there yet.
+func save(ctx context.Context, client *clientv3.Client, path string) error {
 	out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

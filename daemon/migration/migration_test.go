@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -69,9 +68,8 @@ func (l *lab) shared(kind database.Kind) place {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(server.Close)
-	port := fmt.Sprintf(":%d", server.Address.Port())
 	p := place{kind: string(kind)}
-	p.opts.Endpoint = strings.Replace(server.Endpoint("127.0.0.1"), fmt.Sprintf(":%d", server.Port()), port, 1)
+	p.opts.Endpoint = server.LocalEndpoint()
 	p.opts.CAFile = l.file("ca.crt", server.CA)
 	switch kind {
 	case database.MariaDB:

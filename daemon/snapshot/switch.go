@@ -116,16 +116,8 @@ func (m move) do() error {
 	if !exists(m.From) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(m.To), 0o700); err != nil {
+	if err := atomicfile.Move(m.From, m.To); err != nil {
 		return fmt.Errorf("restore: %w", err)
-	}
-	if err := os.Rename(m.From, m.To); err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	for _, dir := range []string{filepath.Dir(m.To), filepath.Dir(filepath.Dir(m.To)), filepath.Dir(m.From)} {
-		if err := atomicfile.SyncDir(dir); err != nil {
-			return err
-		}
 	}
 	return nil
 }
