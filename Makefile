@@ -98,7 +98,7 @@ image-lock: go deps ## accept the Debian packages that the mirrors have now, in 
 AGENTS ?= 0
 # Emulated processors on a busy host are slow: every deadline of a scenario is
 # stretched by this. A scenario that passes takes no longer for it.
-export SKERRY_TIMEOUT_SCALE ?= 2
+export SKERRY_TIMEOUT_SCALE ?= 4
 
 .PHONY: run
 run: image ## boot examples/server.yaml in QEMU and wait until it is Ready; AGENTS=n boots agents too; Ctrl-C stops

@@ -41,9 +41,9 @@ func HasStaleBreakpoints() bool {
 	return Accelerator() == tcg.name && (major < 8 || major == 8 && minor == 0)
 }
 
-// WithoutStaleBreakpoints returns lines without what a kernel said when it ran a breakpoint that it had taken away, and how
-// often it did. One after which the machine doesn't reboot is left as it is.
-func WithoutStaleBreakpoints(lines []Line) (rest []Line, count int) {
+// WithoutStaleBreakpoints returns a boot's lines without what the kernel said when it ran a breakpoint that it had taken
+// away, and how often it did. One after which the machine neither reboots nor is off, as over says, is left as it is.
+func WithoutStaleBreakpoints(lines []Line, over bool) (rest []Line, count int) {
 	var said []Line // since the breakpoint
 	for _, line := range lines {
 		switch {
@@ -55,6 +55,9 @@ func WithoutStaleBreakpoints(lines []Line) (rest []Line, count int) {
 		default:
 			said = append(said, line)
 		}
+	}
+	if over && len(said) > 0 {
+		return rest, count + 1
 	}
 	return append(rest, said...), count
 }

@@ -20,12 +20,15 @@ func TestWithoutStaleBreakpoints(t *testing.T) {
 	} {
 		lines = append(lines, Line{Text: text})
 	}
-	rest, count := WithoutStaleBreakpoints(lines)
+	rest, count := WithoutStaleBreakpoints(lines, false)
 	if count != 1 || len(rest) != 3 || rest[1].Text != "[    1.0] again" {
 		t.Errorf("%d in %v", count, rest)
 	}
-	if rest, count := WithoutStaleBreakpoints(lines[:5]); count != 0 || len(rest) != 5 {
+	if rest, count := WithoutStaleBreakpoints(lines[:5], false); count != 0 || len(rest) != 5 {
 		t.Errorf("without a reboot: %d in %v", count, rest)
+	}
+	if rest, count := WithoutStaleBreakpoints(lines[:5], true); count != 1 || len(rest) != 1 {
+		t.Errorf("the power was cut meanwhile: %d in %v", count, rest)
 	}
 	if found := Scan(rest); len(found) != 1 || found[0].What != "kernel oops" {
 		t.Errorf("an oops that is no breakpoint's: %v", found)
