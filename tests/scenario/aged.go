@@ -76,11 +76,11 @@ func age(ctx context.Context, m *vm.Machine, issuers []issuer, left time.Duratio
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		chain, err := certificates(ctx, m, file)
-		if err != nil {
-			return err
-		}
+	all, err := certificatesOf(ctx, m, files...)
+	if err != nil {
+		return err
+	}
+	for file, chain := range all {
 		der, err := aged(chain[0], issuers, time.Now().Add(left))
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", file, m.Name(), err)
@@ -117,12 +117,13 @@ func renewed(ctx context.Context, m *vm.Machine, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	all, err := certificatesOf(ctx, m, files...)
+	if err != nil {
+		return err
+	}
 	var errs []error
-	for _, file := range files {
-		chain, err := certificates(ctx, m, file)
-		if err != nil {
-			errs = append(errs, err)
-		} else if left := chain[0].NotAfter.Sub(now); left < certificateLife-day {
+	for file, chain := range all {
+		if left := chain[0].NotAfter.Sub(now); left < certificateLife-day {
 			errs = append(errs, fmt.Errorf("%s of %s expires in %d days", file, m.Name(), int(left/day)))
 		}
 	}

@@ -168,20 +168,32 @@ var caRotated = Scenario{
 
 // certificates reads the certificates of a file.
 func certificates(ctx context.Context, m *vm.Machine, file string) ([]*x509.Certificate, error) {
-	out, err := m.Run(ctx, "sudo cat "+file)
+	all, err := certificatesOf(ctx, m, file)
+	return all[file], err
+}
+
+// certificatesOf reads the certificates of files on a machine, at one go: a login for each would be a machine's whole work.
+func certificatesOf(ctx context.Context, m *vm.Machine, files ...string) (map[string][]*x509.Certificate, error) {
+	const mark = "==> " // head's, with -v, before each file's name
+	out, err := m.Run(ctx, "sudo head -v -n -0 "+strings.Join(files, " "))
 	if err != nil {
 		return nil, err
 	}
-	var all []*x509.Certificate
-	for block, rest := pem.Decode([]byte(out)); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s on %s: %w", file, m.Name(), err)
+	all := map[string][]*x509.Certificate{}
+	for _, part := range strings.Split(out, mark)[1:] {
+		file, text, _ := strings.Cut(part, " <==\n")
+		for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("%s on %s: %w", file, m.Name(), err)
+			}
+			all[file] = append(all[file], cert)
 		}
-		all = append(all, cert)
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s on %s has no certificate", file, m.Name())
+	for _, file := range files {
+		if len(all[file]) == 0 {
+			return nil, fmt.Errorf("%s on %s has no certificate", file, m.Name())
+		}
 	}
 	return all, nil
 }
