@@ -38,6 +38,8 @@ type Spec struct {
 	RootStart, RootSize int64
 	// Dir keeps what a real machine keeps on its disk. It must be the machine's alone.
 	Dir string
+	// DataSize is that of its partition DATA in bytes; 0 has it share the file system that Dir is on.
+	DataSize int64
 	// MACs are the addresses of the cards, which are called eth0, eth1 and so on.
 	MACs []string
 	// Credentials are files, by the name of the credential that systemd gets.

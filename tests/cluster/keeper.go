@@ -120,6 +120,11 @@ func mountRoot(spec Spec) (string, error) {
 	if err := mount("-t", "overlay", "-o", "lowerdir="+dir("tree")+":"+dir("image"), "overlay", dir("root")); err != nil {
 		return "", err
 	}
+	if spec.DataSize > 0 {
+		if err := mountData(dir("data.img"), spec.DataSize, dir("data")); err != nil {
+			return "", err
+		}
+	}
 	for source, target := range map[string]string{"state": "root/state", "data": "root/var"} {
 		if err := mount("--bind", dir(source), dir(target)); err != nil {
 			return "", err
@@ -137,10 +142,24 @@ func mountRoot(spec Spec) (string, error) {
 	return dir("root"), nil
 }
 
-func mount(args ...string) error {
-	out, err := exec.Command("mount", args...).CombinedOutput()
+// mountData mounts a file system in a file, which it makes when it isn't there.
+func mountData(file string, size int64, at string) error {
+	_, err := os.Stat(file)
+	if errors.Is(err, os.ErrNotExist) {
+		err = run("mkfs.ext4", "-q", file, strconv.FormatInt(size>>10, 10)+"K")
+	}
 	if err != nil {
-		return fmt.Errorf("mount %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return err
+	}
+	return mount("-o", "loop", file, at)
+}
+
+func mount(args ...string) error { return run("mount", args...) }
+
+func run(program string, args ...string) error {
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -21,9 +21,11 @@ fallocate -l $(($(free) - 64 * 1024 * 1024)) $f && ! dd if=/dev/zero of=$f.2 bs=
 var diskFull = Scenario{
 	Name:   "disk-full",
 	Suite:  SuiteAll,
+	Native: true,
 	Shows:  "the disk fills up under writes: the API refuses them and goes on answering, the machine tells; once there is space, all goes on by itself, and nothing acknowledged is lost",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
+		t.disk = smallDisk
 		server, cluster, err := t.Server(ctx)
 		if err != nil {
 			return err
@@ -101,16 +103,21 @@ var diskFull = Scenario{
 					return fmt.Errorf("there are %d of other alarms", len(events.Items))
 				})
 			}},
-			step{"the add-ons run, where the kubelet had to make room", func() error {
+			step{"DNS and storage run, where the kubelet had to make room", func() error {
 				if err := cluster.WaitReady(ctx, serverName); err != nil {
 					return err
 				}
-				return vm.Wait(ctx, "the add-ons", vm.Scaled(pressurePatience), func(ctx context.Context) error { return addonsRun(ctx, cluster) })
+				return vm.Wait(ctx, "the pods", pressurePatience, func(ctx context.Context) error {
+					return podsRun(ctx, cluster, "k8s-app=kube-dns", "app=local-path-provisioner")
+				})
 			}},
 			step{"the database is whole", func() error { return wholeDatabase(ctx, t, server) }},
 		)
 	},
 }
+
+// smallDisk is in GiB.
+const smallDisk = 10
 
 // pressurePatience is longer than the kubelet waits, five minutes, before it takes back that the disk is full.
 const pressurePatience = 12 * time.Minute

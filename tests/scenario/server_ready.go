@@ -133,7 +133,12 @@ func saysReady(ctx context.Context, m *vm.Machine) error {
 }
 
 func addonsRun(ctx context.Context, c *vm.Cluster) error {
-	for _, selector := range []string{"k8s-app=kube-dns", "app=local-path-provisioner", "k8s-app=metrics-server"} {
+	return podsRun(ctx, c, "k8s-app=kube-dns", "app=local-path-provisioner", "k8s-app=metrics-server")
+}
+
+// podsRun waits for a pod of each selector in kube-system.
+func podsRun(ctx context.Context, c *vm.Cluster, selectors ...string) error {
+	for _, selector := range selectors {
 		if _, err := c.WaitPods(ctx, metav1.NamespaceSystem, selector, 1); err != nil {
 			return err
 		}

@@ -29,6 +29,9 @@ type machines struct {
 	server  *vm.Machine
 	cluster *vm.Cluster
 	agent   *vm.Machine
+	// disk is the server's, as MachineConfig has it, and settings are keys of its skerry.cluster.
+	disk     int
+	settings map[string]string
 	// scanned is how many lines of each console have been looked at.
 	scanned map[*vm.Console]int
 }
@@ -113,7 +116,7 @@ func (t *T) Server(ctx context.Context) (*vm.Machine, *vm.Cluster, error) {
 		if err != nil {
 			return err
 		}
-		server, err := t.lab.Boot(ctx, vm.MachineConfig{Name: serverName, UserData: userData})
+		server, err := t.lab.Boot(ctx, vm.MachineConfig{Name: serverName, UserData: userData, Disk: t.disk})
 		if err != nil {
 			return err
 		}
@@ -157,7 +160,7 @@ func (t *T) BootAgent(ctx context.Context, name string) (*vm.Machine, error) {
 const agentMemory = 1536
 
 func (t *T) serverConfig() ([]byte, error) {
-	return t.exampleConfig("server.yaml", vm.Overrides{Hostname: serverName, AuthorizedKey: t.lab.AuthorizedKey()})
+	return t.exampleConfig("server.yaml", vm.Overrides{Hostname: serverName, AuthorizedKey: t.lab.AuthorizedKey(), Cluster: t.settings})
 }
 
 // exampleConfig is one of the examples, with changes.

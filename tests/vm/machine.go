@@ -33,7 +33,8 @@ type MachineConfig struct {
 	Name   string // in the lab's DNS, and the folder of its files
 	CPUs   int    // default 2
 	Memory int    // MiB, default 2560
-	Disk   int    // GiB, default 10
+	// Disk is in GiB, by default 10. Of a native machine it is that of DATA alone, by default all of the host's.
+	Disk int
 	// UserData is the cloud-config, written to the NoCloud volume as it is. Nil leaves the volume out.
 	UserData []byte
 	// NICs are the network cards. The default is one in the lab's own network. Only the first has an address from DHCP, if
@@ -84,7 +85,7 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
 	}
-	if cfg.Disk == 0 {
+	if cfg.Disk == 0 && !l.cfg.Native {
 		cfg.Disk = defaultDisk
 	}
 	if cfg.NICs = slices.Clone(cfg.NICs); len(cfg.NICs) == 0 {

@@ -23,7 +23,7 @@ func (n native) reason() string         { return n.Reason() }
 func (m *Machine) startNative(console, messages io.Writer) (power, error) {
 	spec := cluster.Spec{
 		Name: m.cfg.Name, Image: m.lab.cfg.Image, RootStart: m.lab.root.Start, RootSize: m.lab.root.Size,
-		Dir: m.nativeDisk(), Credentials: map[string]string{},
+		Dir: m.nativeDisk(), DataSize: int64(m.cfg.Disk) << 30, Credentials: map[string]string{},
 	}
 	for card := range m.cfg.NICs {
 		spec.MACs = append(spec.MACs, m.MAC(card).String())
