@@ -5,7 +5,11 @@ package boot
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 	"time"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -49,6 +53,7 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 	if b.trial != nil {
 		m.Trial = b.trial.until
 	}
+	m.Repairs = repairs(repairsFile)
 	for _, p := range b.problems {
 		m.Problems = append(m.Problems, p.String())
 	}
@@ -58,6 +63,21 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 		}
 	}
 	return m
+}
+
+// repairsFile is where the initrd tells of the file systems it has repaired.
+const repairsFile = "/run/skerry/repairs"
+
+// repairs returns the lines of a file, which isn't there where nothing was damaged.
+func repairs(file string) []string {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return []string{fmt.Sprintf("what was repaired is not known: %v", err)}
+	}
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
 }
 
 // nodeTimeout is short: status is asked for when something hangs.

@@ -120,6 +120,9 @@ func statusText(m status.Machine) string {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.Address, s.State, tunnel, s.Connections, s.Failure)
 	}
 	w.Flush()
+	for _, r := range m.Repairs {
+		fmt.Fprintf(&b, "\nrepaired: %s\n", r)
+	}
 	problems := slices.Clone(m.Problems)
 	if m.Control != nil {
 		for _, a := range m.Control.Datastore.Alarms {

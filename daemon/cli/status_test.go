@@ -22,6 +22,7 @@ func TestStatusText(t *testing.T) {
 			{Name: "x-1", Address: "https://x:2380", Votes: true, Leader: true}, {Name: "y-2", Address: "https://y:2380"},
 		}}}}, "y-2          https://y:2380  learner", "voter"},
 		{status.Machine{Certificates: &status.Certificates{File: "/a.crt", Problems: []string{"/b.crt is damaged"}}}, "problem: /b.crt is damaged\n", "Datastore"},
+		{status.Machine{Repairs: []string{"STATE was damaged"}}, "repaired: STATE was damaged\n", "problem"},
 	} {
 		got := statusText(test.machine)
 		if !strings.Contains(got, test.has) || strings.Contains(got, test.not) {

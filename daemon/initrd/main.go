@@ -5,6 +5,9 @@
 // before systemd moves to the root. It mounts STATE and DATA, lays a tmpfs over
 // the image's read-only /etc, and binds what must outlive a boot into it.
 //
+// "skerry-initrd check DEVICE" checks a file system of the disk, and repairs it; systemd-fsck@.service runs that.
+// "skerry-initrd rescue" offers a shell on the console of a machine that can't start.
+//
 // Every step is idempotent, and prints one line. The first that fails ends the
 // program with an error that names it: the machine must not go on with half of
 // its identity. The program has to stay small, since it is in the initrd of
@@ -22,19 +25,32 @@ import (
 )
 
 func main() {
-	r := root{mounter: kernel{}, check: fsck, out: os.Stdout}
+	r := root{mounter: kernel{}, out: os.Stdout}
 	flag.StringVar(&r.dir, "sysroot", "/sysroot", "where the root file system is mounted")
 	flag.StringVar(&r.run, "run", "/run/skerry", "folder on a tmpfs that lives on after the initrd")
 	flag.StringVar(&r.stateDevice, "state", "/dev/disk/by-partlabel/skerry-state", "partition of the machine's identity")
 	flag.StringVar(&r.dataDevice, "data", "/dev/disk/by-partlabel/skerry-data", "partition of /var")
 	timeout := flag.Duration("timeout", 90*time.Second, "how long to wait for the partitions to appear")
 	flag.Parse()
+	r.check = r.repair
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	switch flag.Arg(0) {
+	case "check":
+		exitOn(r.repair(ctx, flag.Arg(1)))
+		return
+	case "rescue":
+		exitOn(rescue(ctx, os.Stdin, os.Stdout, rescuePatience, consoleShell))
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	if err := r.prepare(ctx, steps()); err != nil {
+	exitOn(r.prepare(ctx, steps()))
+}
+
+func exitOn(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "skerry-initrd:", err)
 		os.Exit(1)
 	}

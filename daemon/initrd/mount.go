@@ -4,12 +4,9 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -56,20 +53,4 @@ func findMount(mountinfo io.Reader, path string) (bool, error) {
 		}
 	}
 	return false, lines.Err()
-}
-
-// fsck replays the journal of a file system and repairs what can be repaired
-// without asking. It fails when damage is left that a person has to look at.
-func fsck(ctx context.Context, device string) error {
-	cmd := exec.CommandContext(ctx, "/usr/sbin/fsck.ext4", "-p", device)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 1 {
-		return nil // damage was repaired
-	}
-	if err != nil {
-		return fmt.Errorf("check %s: %w; to repair it by hand: fsck.ext4 %s", device, err, device)
-	}
-	return nil
 }

@@ -51,6 +51,8 @@ type Machine struct {
 	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
 	// Reboot has the keys of the configuration that wait for a reboot.
 	Reboot []string `json:"reboot,omitempty" yaml:"reboot,omitempty"`
+	// Repairs are the file systems of the disk that this boot found damaged and has repaired, in a line each.
+	Repairs []string `json:"repairs,omitempty" yaml:"repairs,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
 }

@@ -18,7 +18,7 @@ var foregroundServer = Scenario{
 	Native: true,
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
-		userData, err := vm.Override([]byte(kernelArgsConfig), vm.Overrides{Hostname: serverName, AuthorizedKey: t.lab.AuthorizedKey()})
+		userData, err := vm.Override([]byte(lonelyAgentConfig), vm.Overrides{Hostname: serverName, AuthorizedKey: t.lab.AuthorizedKey()})
 		if err != nil {
 			return err
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/skerry-os/skerry/tests/vm"
 )
 
-// kernelArgsConfig is of an agent whose server nobody is: what the kernel is told has nothing to do with a cluster.
-const kernelArgsConfig = `#cloud-config
+// lonelyAgentConfig is of an agent whose server nobody is, for what has nothing to do with a cluster.
+const lonelyAgentConfig = `#cloud-config
 skerry:
   cluster:
     server: https://192.0.2.1:6443
@@ -30,7 +30,7 @@ var kernelArgs = Scenario{
 		// The first has an effect, the second only has to be there.
 		const first, second = "hugepages=2", "example.second=1"
 		config := func(args ...string) []byte {
-			text := kernelArgsConfig
+			text := lonelyAgentConfig
 			if len(args) > 0 {
 				text += "  kernel: {args: [" + strings.Join(args, ", ") + "]}\n"
 			}

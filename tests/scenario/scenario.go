@@ -60,6 +60,7 @@ var All = slices.Concat([]Scenario{
 	configChanged,
 	configApply,
 	kernelArgs,
+	stateDamaged,
 	firewall,
 	foregroundServer,
 	netStaticTwoNICs,

@@ -98,6 +98,14 @@ func (m *Machine) FlipByte(ctx context.Context, offset int64) error {
 	return runTool(ctx, qemuIO, "-f", "qcow2", "-c", fmt.Sprintf("write -P 0x%02x %s 1", ^uint8(old), at), m.disk)
 }
 
+// ZeroDisk writes zeros to a part of the machine's disk, which must be switched off.
+func (m *Machine) ZeroDisk(ctx context.Context, offset, size int64) error {
+	if m.Running() {
+		return errors.New("write zeros: the machine is on")
+	}
+	return runTool(ctx, qemuIO, "-f", "qcow2", "-c", fmt.Sprintf("write -z %d %d", offset, size), m.disk)
+}
+
 // ErofsSize reads how many bytes of a partition its erofs file system takes; what is behind it nobody reads.
 func ErofsSize(image string, p Partition) (int64, error) {
 	// struct erofs_super_block of Linux, fs/erofs/erofs_fs.h.
