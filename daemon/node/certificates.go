@@ -56,10 +56,18 @@ func due(files join.Files, now, last time.Time, log *slog.Logger) string {
 	if len(requested) > 0 {
 		return "a request for " + strings.Join(requested, ", ")
 	}
-	if !last.IsZero() && now.Sub(last) < renewPause {
+	if !last.IsZero() && within(now, last, renewPause) {
 		return ""
 	}
 	return expiring(files, now, log)
+}
+
+// within says whether at is no more than d before now, as the clock on the wall shows it, by which certificates expire: the
+// monotonic clock, which Sub would take, knows nothing of a clock that was set, nor of a machine's sleep. An at to come is
+// of a clock that was wrong.
+func within(now, at time.Time, d time.Duration) bool {
+	since := now.Round(0).Sub(at)
+	return since >= 0 && since < d
 }
 
 // expiring returns the first file whose certificate is to be renewed at now.

@@ -59,6 +59,7 @@ func TestDue(t *testing.T) {
 	late := now.Add(300 * day)
 	is("expiring", late, time.Time{}, true)
 	is("expiring, renewed a minute ago", late, late.Add(-time.Minute), false)
+	is("expiring, renewed by a clock that was ahead", late, late.Add(time.Minute), true)
 	is("expiring, renewed an hour ago", late, late.Add(-time.Hour), true)
 	if err := pki.RequestRotation(files.Dir, []string{"client-kubelet"}); err != nil {
 		t.Fatal(err)

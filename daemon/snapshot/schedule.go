@@ -47,7 +47,7 @@ const longestWait = time.Minute
 
 func waitUntil(ctx context.Context, at time.Time, now func() time.Time) error {
 	for {
-		left := at.Sub(now())
+		left := at.Sub(now().Round(0)) // by the wall's clock, which may be set
 		if left <= 0 {
 			return nil
 		}
