@@ -7,14 +7,18 @@ import (
 	"regexp"
 )
 
+// stall is what the kernel calls it when a processor has done nothing for twenty seconds and more.
+const stall = "kernel stall"
+
 // trouble is what no console of a healthy machine shows. The order is that of severity; a line is reported once.
 var trouble = []struct {
 	what string
 	re   *regexp.Regexp
 }{
 	{"kernel panic", regexp.MustCompile(`Kernel panic - not syncing|end Kernel panic`)},
-	{"kernel oops", regexp.MustCompile(`\bOops: |general protection fault|unable to handle (kernel|page fault)|\bRIP: 0010:`)},
-	{"kernel stall", regexp.MustCompile(`soft lockup|hard LOCKUP|rcu: INFO: .*detected stall|blocked for more than \d+ seconds`)},
+	{"kernel oops", regexp.MustCompile(`\bOops: |: [0-9a-f]{4} \[#\d+\]|general protection fault|unable to handle (kernel|page fault)`)},
+	{stall, regexp.MustCompile(`soft lockup|rcu: INFO: .*detected stall`)},
+	{"kernel hang", regexp.MustCompile(`hard LOCKUP|blocked for more than \d+ seconds`)},
 	{"kernel bug", regexp.MustCompile(`\bBUG: |kernel BUG at `)},
 	{"kernel warning", regexp.MustCompile(`\bWARNING: (CPU: \d+ PID|possible|suspicious)|refcount_t: `)},
 	{"out of memory", regexp.MustCompile(`Out of memory: Killed process|oom-kill:constraint=CONSTRAINT_NONE`)},
@@ -48,6 +52,10 @@ type Finding struct {
 func (f Finding) String() string {
 	return fmt.Sprintf("%s at %.1fs: %s", f.What, f.At.Seconds(), f.Text)
 }
+
+// OfHost says whether a finding tells of the machine that tests run on: processors that are emulated stand still when their
+// threads get no time. A guest that stands still by itself doesn't come to what its scenario waits for.
+func (f Finding) OfHost() bool { return f.What == stall && Accelerator() == tcg.name }
 
 // Scan returns the lines that mean trouble, except those allowed in general or by the caller.
 func Scan(lines []Line, also ...Allowance) []Finding {
