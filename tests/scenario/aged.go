@@ -55,28 +55,16 @@ func issuersOf(ctx context.Context, server *vm.Machine) ([]issuer, error) {
 	return all, nil
 }
 
-// leafFiles lists the files of certificates of a machine, but for those of authorities.
-func leafFiles(ctx context.Context, m *vm.Machine) ([]string, error) {
-	out, err := m.Run(ctx, "sudo find "+serverTLS+" "+agentTLS+" -maxdepth 2 -name '*.crt' -not -path '*/containerd/*' -not -path '*/tls-*/*' -not -name '*-ca*.crt' 2>/dev/null || true")
-	if err != nil {
-		return nil, err
-	}
-	files := strings.Fields(out)
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s has no certificates", m.Name())
-	}
-	return files, nil
+// leafCertificates reads the certificates of a machine, but for those of authorities, by file.
+func leafCertificates(ctx context.Context, m *vm.Machine) (map[string][]*x509.Certificate, error) {
+	return certificatesIn(ctx, m, "$(find "+serverTLS+" "+agentTLS+" -maxdepth 2 -name '*.crt' -not -path '*/containerd/*' -not -path '*/tls-*/*' -not -name '*-ca*.crt' 2>/dev/null)")
 }
 
 // age puts certificates in the place of all of a machine's that are like them but for when they expire: what there would
 // be if left had been left of their year. A machine can't tell that from one whose clock has gone on, and its clock stays
 // that of the machine that the tests run on.
 func age(ctx context.Context, m *vm.Machine, issuers []issuer, left time.Duration) error {
-	files, err := leafFiles(ctx, m)
-	if err != nil {
-		return err
-	}
-	all, err := certificatesOf(ctx, m, files...)
+	all, err := leafCertificates(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -113,11 +101,7 @@ func aged(cert *x509.Certificate, issuers []issuer, expires time.Time) ([]byte, 
 
 // renewed checks that all certificates of a machine are valid for most of a year after now, which is the machine's.
 func renewed(ctx context.Context, m *vm.Machine, now time.Time) error {
-	files, err := leafFiles(ctx, m)
-	if err != nil {
-		return err
-	}
-	all, err := certificatesOf(ctx, m, files...)
+	all, err := leafCertificates(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -179,7 +163,7 @@ func (w *configMapWatch) goesOn(ctx context.Context) error {
 	name := fmt.Sprintf("seen-%d", w.made)
 	if err := vm.Wait(ctx, "a ConfigMap to be made", vm.ReadyTimeout, func(ctx context.Context) error {
 		_, err := w.server.Kubectl(ctx, "-n", w.namespace, "create", "configmap", name)
-		if err != nil && strings.Contains(err.Error(), "AlreadyExists") {
+		if err != nil && strings.Contains(err.Error(), "already exists") {
 			return nil // the answer to the last attempt was lost
 		}
 		return err

@@ -168,14 +168,15 @@ var caRotated = Scenario{
 
 // certificates reads the certificates of a file.
 func certificates(ctx context.Context, m *vm.Machine, file string) ([]*x509.Certificate, error) {
-	all, err := certificatesOf(ctx, m, file)
+	all, err := certificatesIn(ctx, m, file)
 	return all[file], err
 }
 
-// certificatesOf reads the certificates of files on a machine, at one go: a login for each would be a machine's whole work.
-func certificatesOf(ctx context.Context, m *vm.Machine, files ...string) (map[string][]*x509.Certificate, error) {
+// certificatesIn reads the certificates of files on a machine, which words of a shell name, at one go: a login for each
+// would be an emulated machine's whole work.
+func certificatesIn(ctx context.Context, m *vm.Machine, words string) (map[string][]*x509.Certificate, error) {
 	const mark = "==> " // head's, with -v, before each file's name
-	out, err := m.Run(ctx, "sudo head -v -n -0 "+strings.Join(files, " "))
+	out, err := m.RunInput(ctx, "sudo sh", strings.NewReader("head -v -n -0 "+words+" </dev/null"))
 	if err != nil {
 		return nil, err
 	}
@@ -189,11 +190,12 @@ func certificatesOf(ctx context.Context, m *vm.Machine, files ...string) (map[st
 			}
 			all[file] = append(all[file], cert)
 		}
-	}
-	for _, file := range files {
 		if len(all[file]) == 0 {
 			return nil, fmt.Errorf("%s on %s has no certificate", file, m.Name())
 		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s has no certificates: %q", m.Name(), out)
 	}
 	return all, nil
 }

@@ -108,7 +108,7 @@ func saysExpired(ctx context.Context, m *vm.Machine) error {
 	if !errors.As(err, &failure) || failure.Status != 1 || !strings.Contains(failure.Stderr, "is expired") {
 		return fmt.Errorf("skerry certificate check on %s: %w", m.Name(), err)
 	}
-	files, err := leafFiles(ctx, m)
+	files, err := leafCertificates(ctx, m)
 	if err == nil && strings.Count(out, "  expired") != len(files) {
 		err = fmt.Errorf("not all of %d certificates of %s are expired:\n%s", len(files), m.Name(), out)
 	}

@@ -94,12 +94,12 @@ var certsRotated = Scenario{
 
 // keys returns the digests of a machine's keys, but for those of authorities, by file.
 func keys(ctx context.Context, m *vm.Machine) (map[string]string, error) {
-	files, err := leafFiles(ctx, m)
+	files, err := leafCertificates(ctx, m)
 	if err != nil {
 		return nil, err
 	}
 	sums := map[string]string{}
-	for _, file := range files {
+	for file := range files {
 		file = strings.TrimSuffix(file, ".crt") + ".key"
 		out, err := m.Run(ctx, "sudo sha256sum "+file)
 		if err != nil {

@@ -50,7 +50,7 @@ func Never(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", errNever, fmt.Errorf(format, args...))
 }
 
-// Wait looks every second until the condition holds, that is until look returns nil. When the deadline (scaled) passes,
+// Wait looks every second, or less often where that takes long, until the condition holds, that is until look returns nil. When the deadline (scaled) passes,
 // the error says what was last seen, so look should return what it saw: "2 of 3 pods Running: coredns-0 is Pending".
 func Wait(ctx context.Context, condition string, within time.Duration, look func(context.Context) error) error {
 	began := time.Now()
@@ -58,6 +58,7 @@ func Wait(ctx context.Context, condition string, within time.Duration, look func
 	defer cancel()
 	var seen error
 	for {
+		looked := time.Now()
 		attempt, cancelAttempt := context.WithTimeout(deadline, attemptTimeout)
 		err := look(attempt)
 		cancelAttempt()
@@ -77,7 +78,8 @@ func Wait(ctx context.Context, condition string, within time.Duration, look func
 			}
 			return fmt.Errorf("wait for %s: not within %s; last seen: %w",
 				condition, time.Since(began).Round(time.Second), seen)
-		case <-time.After(pollInterval):
+		// To look is work for the machine: no more than half of a slow one's time.
+		case <-time.After(max(pollInterval, time.Since(looked))):
 		}
 	}
 }
