@@ -69,7 +69,7 @@ func openSide(ctx context.Context, opts datastore.Options) (*side, error) {
 func (s *side) close() {
 	s.once.Do(func() {
 		s.client.Close() //nolint:errcheck // it was answered
-		s.Store.Close()
+		s.Close()
 	})
 }
 

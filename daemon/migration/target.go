@@ -108,7 +108,7 @@ func (t *target) empty(ctx context.Context, from *side) error {
 		return datastore.EmptyDatabase(ctx, t.copying)
 	}
 	defer from.close()
-	if _, err := from.client.KV.Delete(ctx, "\x00", clientv3.WithFromKey()); err != nil {
+	if _, err := from.client.Delete(ctx, "\x00", clientv3.WithFromKey()); err != nil {
 		return fmt.Errorf("empty the etcd datastore: %w", err)
 	}
 	return nil
