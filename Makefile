@@ -97,7 +97,8 @@ image-lock: go deps ## accept the Debian packages that the mirrors have now, in 
 
 AGENTS ?= 0
 # Emulated processors on a busy host are slow: every deadline of a scenario is
-# stretched by this. A scenario that passes takes no longer for it.
+# stretched by this, and no promise of how long something takes. A scenario that
+# passes takes no longer for it, but where it watches that nothing happens.
 export SKERRY_TIMEOUT_SCALE ?= 4
 
 .PHONY: run

@@ -43,11 +43,18 @@ func main() {
 	case "rescue":
 		exitOn(rescue(ctx, os.Stdin, os.Stdout, rescuePatience, consoleShell))
 		return
+	case "":
+	default:
+		fmt.Fprintf(os.Stderr, "skerry-initrd: %q is none of check, rescue and nothing\n", flag.Arg(0))
+		os.Exit(exitUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	exitOn(r.prepare(ctx, steps()))
 }
+
+// exitUsage is for arguments that make no sense.
+const exitUsage = 2
 
 func exitOn(err error) {
 	if err != nil {

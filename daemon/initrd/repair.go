@@ -31,6 +31,9 @@ func (r *root) repair(ctx context.Context, device string) error {
 		return err
 	}
 	if usable(code) {
+		if code != 0 {
+			fmt.Fprint(r.out, said) // small repairs, of the journal's sort
+		}
 		return nil
 	}
 	name := partitionName(device)
@@ -40,6 +43,7 @@ func (r *root) repair(ctx context.Context, device string) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprint(r.out, said) // what was lost nobody can tell later
 	if !usable(code) {
 		return fmt.Errorf("%s (%s) can't be repaired: %s\n%s", name, device, firstLine(said, device), afterLoss(name, device))
 	}

@@ -27,20 +27,21 @@ func rescue(ctx context.Context, in io.Reader, out io.Writer, patience time.Dura
 	}()
 	wait := time.NewTimer(patience)
 	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case err := <-asked:
-		if err != nil {
-			// Nobody is at this console; what failed must still be seen.
-			<-wait.C
-			return nil //nolint:nilerr // a console that can't be read is no failure of its own
+	for {
+		select {
+		case <-wait.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-asked:
+			if err != nil {
+				asked = nil // nobody is at this console; what failed must still be seen
+				continue
+			}
+			fmt.Fprintln(out, "Disks are in /dev/disk. Leave the shell with exit: the machine starts again.")
+			return shell()
 		}
 	}
-	fmt.Fprintln(out, "Disks are in /dev/disk. Leave the shell with exit: the machine starts again.")
-	return shell()
 }
 
 // consoleShell runs a shell on the program's own terminal.

@@ -155,8 +155,8 @@ func loseServers(ctx context.Context, t *T, kind database.Kind, silent time.Dura
 			}
 			longest := w.stop()
 			t.Note("%s; the longest time without an acknowledged write was %.1fs", used.Name(), longest.Seconds())
-			if most := vm.Scaled(silent); longest > most {
-				return fmt.Errorf("no answer for %s, want at most %s", longest, most)
+			if longest > silent {
+				return fmt.Errorf("no answer for %s, want at most %s", longest, silent)
 			}
 			if err := o.over(ctx, used); err != nil {
 				return err

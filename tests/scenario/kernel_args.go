@@ -13,14 +13,6 @@ import (
 	"github.com/skerry-os/skerry/tests/vm"
 )
 
-// lonelyAgentConfig is of an agent whose server nobody is, for what has nothing to do with a cluster.
-const lonelyAgentConfig = `#cloud-config
-skerry:
-  cluster:
-    server: https://192.0.2.1:6443
-    token: of-no-use
-`
-
 var kernelArgs = Scenario{
 	Name:   "kernel-args",
 	Suite:  SuiteAll,
@@ -49,8 +41,11 @@ var kernelArgs = Scenario{
 			if err != nil {
 				return err
 			}
-			// The node is not Ready, which is exit code 3.
-			return outputHas(ctx, m, "sudo skerry status || true", "needed for skerry.kernel.args")
+			status, err := statusNotReady(ctx, m)
+			if err == nil && !strings.Contains(status, "needed for skerry.kernel.args") {
+				err = fmt.Errorf("skerry status says %q", status)
+			}
+			return err
 		}
 		has := func(has, lacks []string) error {
 			line, err := m.Run(ctx, "cat /proc/cmdline")
@@ -68,7 +63,7 @@ var kernelArgs = Scenario{
 					err = errors.Join(err, fmt.Errorf("%s is in %q", word, line))
 				}
 			}
-			status, statusErr := m.Run(ctx, "sudo skerry status || true")
+			status, statusErr := statusNotReady(ctx, m)
 			if strings.Contains(status, "kernel.args") {
 				err = errors.Join(err, fmt.Errorf("skerry status says %q", status))
 			}

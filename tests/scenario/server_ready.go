@@ -132,6 +132,20 @@ func saysReady(ctx context.Context, m *vm.Machine) error {
 	return err
 }
 
+// statusNotReady returns what skerry status says on a machine whose node isn't Ready.
+func statusNotReady(ctx context.Context, m *vm.Machine) (string, error) {
+	const exitNotReady = 3
+	out, err := m.Run(ctx, "sudo skerry status")
+	var failure *vm.RunError
+	switch {
+	case err == nil:
+		return "", fmt.Errorf("the node is Ready: %s", out)
+	case errors.As(err, &failure) && failure.Status == exitNotReady:
+		return failure.Stdout, nil
+	}
+	return "", err
+}
+
 func addonsRun(ctx context.Context, c *vm.Cluster) error {
 	return podsRun(ctx, c, "k8s-app=kube-dns", "app=local-path-provisioner", "k8s-app=metrics-server")
 }

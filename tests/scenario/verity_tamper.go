@@ -40,7 +40,7 @@ var verityTamper = Scenario{
 			}
 			t.Note("%.1fs after power-on: %s", line.At.Seconds(), line.Text)
 			// A whole machine runs seconds after it has opened its root.
-			return neverRuns(ctx, m, line.At+30*time.Second)
+			return neverRuns(ctx, m, line.At+45*time.Second)
 		}); err != nil {
 			return err
 		}

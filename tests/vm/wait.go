@@ -23,6 +23,7 @@ const (
 
 const (
 	pollInterval = time.Second
+	longestPause = 5 * time.Second
 	// attemptTimeout bounds one look at a condition: a call into a machine that hangs must not use up the deadline.
 	attemptTimeout = 30 * time.Second
 )
@@ -50,8 +51,8 @@ func Never(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", errNever, fmt.Errorf(format, args...))
 }
 
-// Wait looks every second, or less often where that takes long, until the condition holds, that is until look returns nil. When the deadline (scaled) passes,
-// the error says what was last seen, so look should return what it saw: "2 of 3 pods Running: coredns-0 is Pending".
+// Wait looks every second, or every few where a look takes long, until the condition holds, that is until look returns nil.
+// When the deadline (scaled) passes, the error says what was last seen, so look should return what it saw: "2 of 3 pods Running: coredns-0 is Pending".
 func Wait(ctx context.Context, condition string, within time.Duration, look func(context.Context) error) error {
 	began := time.Now()
 	deadline, cancel := context.WithTimeout(ctx, Scaled(within))
@@ -78,8 +79,8 @@ func Wait(ctx context.Context, condition string, within time.Duration, look func
 			}
 			return fmt.Errorf("wait for %s: not within %s; last seen: %w",
 				condition, time.Since(began).Round(time.Second), seen)
-		// To look is work for the machine: no more than half of a slow one's time.
-		case <-time.After(max(pollInterval, time.Since(looked))):
+		// To look is work for the machine: a slow one is left some time for its own.
+		case <-time.After(min(max(pollInterval, time.Since(looked)), longestPause)):
 		}
 	}
 }
