@@ -89,7 +89,7 @@ var stateDamaged = Scenario{
 			step{"where nothing is left of STATE the console says so, and offers a shell", func() error {
 				// From here on it can't start, and says so.
 				t.ExpectOnConsole(vm.Allowance{
-					Re:     regexp.MustCompile(`(Failed to start|Failed with result|Dependency failed for|FAILED).*(skerry.state|STATE|sysroot-state|initrd|File System Check|Machine identity)`),
+					Re:     regexp.MustCompile(`systemd-fsck@dev-d.*state`),
 					Reason: "nothing of STATE is left",
 				})
 				m.PowerCut()
