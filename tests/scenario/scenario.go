@@ -63,6 +63,8 @@ var All = slices.Concat([]Scenario{
 	stateDamaged,
 	upgradeGood,
 	upgradeTampered,
+	upgradePowerCut,
+	upgradeDiskFull,
 	upgradeUnbootable,
 	upgradeNeverReady,
 	upgradeGoodAfterFallback,
