@@ -62,7 +62,7 @@ var upgradeNeverReady = Scenario{
 			return err
 		}
 		// Time enough for the boot to come as far as to what is broken.
-		userData, err := u.config(upgradeServerConfig, "{deadline: 4m, stable: 20s}")
+		userData, err := u.config(upgradeServerConfig, "{deadline: 6m, stable: 20s}")
 		if err != nil {
 			return err
 		}
