@@ -52,11 +52,14 @@ type Skerry struct {
 	// instance, once the network is up, before runcmd and beside the start of
 	// Kubernetes. The default is false, and a user-data with a script is refused.
 	AllowScripts bool `yaml:"allow-scripts"`
+	// Has a live system install itself to a disk; what is in the section says to
+	// which. Empty, as {}, it is the only disk there is.
+	Install *Install `yaml:"install"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
 var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
-	"firewall", "allow-scripts")
+	"firewall", "allow-scripts", "install")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.
