@@ -13,8 +13,9 @@ import (
 	"strings"
 )
 
-// Word is on the kernel command line of a live system. It doesn't begin with
-// "skerry.", as keys of the cloud-config do there.
+// Word is on the kernel command line of a live system, with the medium's EFI system
+// partition as its value. It doesn't begin with "skerry.", as keys of the
+// cloud-config do there.
 const Word = "skerry-live"
 
 // Words of systemd-veritysetup-generator(8), which name the partitions that a
@@ -30,6 +31,8 @@ type Medium struct {
 	// Root and Verity are the devices of its root and hash tree, by links below
 	// /dev/disk/by-partuuid.
 	Root, Verity string
+	// ESP is the device of its EFI system partition, likewise.
+	ESP string
 	// RootHash is the top of the hash tree, 64 hexadecimal digits.
 	RootHash string
 }
@@ -42,7 +45,7 @@ func Parse(cmdline string) (Medium, bool) {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {
 		case Word:
-			live = true
+			live, m.ESP = true, device(value)
 		case rootWord:
 			m.Root = device(value)
 		case verityWord:

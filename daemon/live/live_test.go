@@ -9,15 +9,16 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	const onMedium = "roothash=00ff ro console=ttyS0,115200 skerry-live " +
+	const onMedium = "roothash=00ff ro console=ttyS0,115200 skerry-live=PARTUUID=e-f " +
 		"systemd.verity_root_data=PARTUUID=a-b systemd.verity_root_hash=/dev/disk/by-partuuid/c-d\n"
 	for _, test := range []struct {
 		line string
 		want Medium
 		live bool
 	}{
-		{onMedium, Medium{Root: "/dev/disk/by-partuuid/a-b", Verity: "/dev/disk/by-partuuid/c-d", RootHash: "00ff"}, true},
+		{onMedium, Medium{Root: "/dev/disk/by-partuuid/a-b", Verity: "/dev/disk/by-partuuid/c-d", ESP: "/dev/disk/by-partuuid/e-f", RootHash: "00ff"}, true},
 		{"roothash=00ff ro", Medium{RootHash: "00ff"}, false},
+		{"ro skerry-live", Medium{}, true},
 		{"skerry-lively skerry.live", Medium{}, false},
 		{"", Medium{}, false},
 	} {

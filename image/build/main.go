@@ -31,6 +31,7 @@ type options struct {
 	acceptLock bool   // write packages.lock instead of comparing
 	locked     bool   // fail when packages differ from packages.lock
 	compress   bool   // also write the .raw.zst
+	iso        bool   // also write the .iso
 }
 
 func main() {
@@ -47,6 +48,7 @@ func main() {
 	flag.BoolVar(&o.acceptLock, "accept-lock", false, "write image/packages.lock from what gets installed, and stop")
 	flag.BoolVar(&o.locked, "locked", false, "fail when the archive has other packages than image/packages.lock")
 	flag.BoolVar(&o.compress, "compress", false, "write the compressed image too")
+	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "build: unexpected argument %q\n", flag.Arg(0))
@@ -100,7 +102,7 @@ func becomeRoot(o options) error {
 	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH", "--", self,
 		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
 		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
-		"-compress=" + strconv.FormatBool(o.compress)}
+		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso)}
 	return syscall.Exec(sudo, args, os.Environ())
 }
 
