@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -221,5 +223,33 @@ func TestSameFiles(t *testing.T) {
 	write(filepath.Join(disk, "EFI/BOOT/BOOTX64.EFI"), "loaded")
 	if err := i.sameFiles(medium, disk); err == nil || !strings.Contains(err.Error(), "not as it was written") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestMinimumSize: the partitions of the image fit into the smallest disk that is taken.
+func TestMinimumSize(t *testing.T) {
+	names, err := filepath.Glob("../../overlay/usr/lib/repart.d/*.conf")
+	if err != nil || len(names) < 7 {
+		t.Fatalf("definitions: %v, %v", names, err)
+	}
+	var total int64
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := regexp.MustCompile(`(?m)^SizeMinBytes=(\d+)([MG])$`).FindStringSubmatch(string(text))
+		if m == nil {
+			t.Fatalf("%s has no smallest size", name)
+		}
+		size, err := strconv.ParseInt(m[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += size << map[string]int{"M": 20, "G": 30}[m[2]]
+	}
+	const table = 2 << 20 // and what aligns the partitions
+	if total+table > MinimumSize || total < MinimumSize/2 {
+		t.Errorf("the partitions are at least %d bytes, and %d are asked for", total, int64(MinimumSize))
 	}
 }
