@@ -32,6 +32,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/join"
 	"github.com/skerry-os/skerry/daemon/tunnel"
+	"github.com/skerry-os/skerry/daemon/upgrade"
 )
 
 // ContainerdSocket is where containerd serves the CRI, K3s' contract.
@@ -177,7 +178,8 @@ func Run(ctx context.Context, opts Options) error {
 		}
 		opts.Status("node " + opts.NodeName + " is Ready")
 		opts.Ready()
-		expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
+		go expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
+		tellUpgrades(ctx, client, opts.NodeName, upgrade.RecordFile, opts.Log)
 		<-ctx.Done()
 		return nil
 	})
