@@ -52,11 +52,14 @@ type Skerry struct {
 	// instance, once the network is up, before runcmd and beside the start of
 	// Kubernetes. The default is false, and a user-data with a script is refused.
 	AllowScripts bool `yaml:"allow-scripts"`
+	// What the machine is to lose of what it has become, once. It reboots for
+	// that, before anything is applied.
+	Reset *Reset `yaml:"reset"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
 var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
-	"firewall", "allow-scripts")
+	"firewall", "allow-scripts", "reset")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.

@@ -74,6 +74,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		secretsEncryptCommand(),
 		checkConfigCommand(),
 		imagesCommand(),
+		resetCommand(),
 		versionCommand(),
 	)
 	root.AddCommand(foregroundCommand(configschema.RoleServer), foregroundCommand(configschema.RoleAgent))

@@ -61,6 +61,8 @@ var All = slices.Concat([]Scenario{
 	configApply,
 	kernelArgs,
 	stateDamaged,
+	diskGrown,
+	resetMachine,
 	firewall,
 	foregroundServer,
 	netStaticTwoNICs,
