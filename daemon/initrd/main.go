@@ -6,7 +6,8 @@
 // the image's read-only /etc, and binds what must outlive a boot into it.
 //
 // "skerry-initrd check DEVICE" checks a file system of the disk, and repairs it; systemd-fsck@.service runs that.
-// "skerry-initrd reset" does the reset that waits on STATE; skerry-reset.service runs that, before DATA is mounted.
+// "skerry-initrd reset" does the reset that waits on STATE; skerry-reset.service runs that, before DATA is.
+// "skerry-initrd reset-menu" asks at the console for one; the entry of the boot menu leads to it.
 // "skerry-initrd rescue" offers a shell on the console of a machine that can't start.
 //
 // Every step is idempotent, and prints one line. The first that fails ends the
@@ -44,12 +45,15 @@ func main() {
 	case "reset":
 		exitOn(r.perform(ctx))
 		return
+	case "reset-menu":
+		exitOn(r.menu(ctx, os.Stdin, menuPatience))
+		return
 	case "rescue":
 		exitOn(rescue(ctx, os.Stdin, os.Stdout, rescuePatience, consoleShell))
 		return
 	case "":
 	default:
-		fmt.Fprintf(os.Stderr, "skerry-initrd: %q is none of check, reset, rescue and nothing\n", flag.Arg(0))
+		fmt.Fprintf(os.Stderr, "skerry-initrd: %q is none of check, reset, reset-menu, rescue and nothing\n", flag.Arg(0))
 		os.Exit(exitUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/skerry-os/skerry/tests/vm"
@@ -21,9 +22,12 @@ var selfCommands = map[string]string{
 	"node password": "sudo sha256sum /etc/rancher/node/password",
 }
 
-// selfOf asks a machine. The node password is there once Kubernetes begins.
+// clusterPhase comes after the one that makes the node password.
+var clusterPhase = regexp.MustCompile(`phase cluster started`)
+
+// selfOf asks a machine, once all of it is there.
 func selfOf(ctx context.Context, m *vm.Machine) (self, error) {
-	if _, err := m.WaitConsole(ctx, vm.ReadyTimeout, kubernetesPhase); err != nil {
+	if _, err := m.WaitConsole(ctx, vm.ReadyTimeout, clusterPhase); err != nil {
 		return nil, err
 	}
 	is := self{}
