@@ -114,7 +114,7 @@ func (f *resetFlags) run(cmd *cobra.Command, _ []string) error {
 	fmt.Fprint(cmd.ErrOrStderr(), lossText(name, request, &machine))
 	if !f.yes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "\nTo go on, type the name of the node, %s: ", name)
-		if err := typed(cmd.InOrStdin(), name); err != nil {
+		if err := nameTyped(cmd.InOrStdin(), name); err != nil {
 			return command.Failed(err)
 		}
 	}
@@ -142,8 +142,8 @@ func by() string {
 	return "" // it is for people to read, and no more
 }
 
-// typed reads a line, which must be a name.
-func typed(in io.Reader, name string) error {
+// nameTyped reads a line, which must be a name.
+func nameTyped(in io.Reader, name string) error {
 	line, err := bufio.NewReader(in).ReadString('\n')
 	switch {
 	case strings.TrimSpace(line) == name:
