@@ -54,11 +54,14 @@ type Skerry struct {
 	AllowScripts bool `yaml:"allow-scripts"`
 	// Upgrades of the whole system. What is here counts for the next upgrade.
 	Upgrade *Upgrade `yaml:"upgrade"`
+	// What the machine is to lose of what it has become, once. It reboots for
+	// that, before anything is applied.
+	Reset *Reset `yaml:"reset"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
 var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
-	"firewall", "allow-scripts", "upgrade")
+	"firewall", "allow-scripts", "upgrade", "reset")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.

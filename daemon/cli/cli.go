@@ -75,6 +75,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		checkConfigCommand(),
 		upgradeCommand(),
 		imagesCommand(),
+		resetCommand(),
 		versionCommand(),
 	)
 	root.AddCommand(foregroundCommand(configschema.RoleServer), foregroundCommand(configschema.RoleAgent))

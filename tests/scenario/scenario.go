@@ -69,6 +69,8 @@ var All = slices.Concat([]Scenario{
 	upgradeNeverReady,
 	upgradeGoodAfterFallback,
 	rollbackByHand,
+	diskGrown,
+	resetMachine,
 	firewall,
 	foregroundServer,
 	netStaticTwoNICs,
