@@ -70,6 +70,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		daemonCommand(),
 		statusCommand(),
 		configCommand(),
+		installCommand(),
 		certificateCommand(),
 		secretsEncryptCommand(),
 		checkConfigCommand(),

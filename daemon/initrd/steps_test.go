@@ -68,7 +68,8 @@ func machine(t *testing.T) (*root, *recorder, *bytes.Buffer) {
 	}
 	return &root{
 		dir: filepath.Join(dir, "root"), run: filepath.Join(dir, "run"), mounter: m, out: out,
-		check:       func(context.Context, string) error { return nil },
+		check:   func(context.Context, string) error { return nil },
+		cmdline: cmdlineOf(t, "roothash=00"), units: filepath.Join(dir, "units"),
 		stateDevice: filepath.Join(dir, "state-device"), dataDevice: filepath.Join(dir, "data-device"),
 	}, m, out
 }
