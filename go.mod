@@ -3,6 +3,7 @@ module github.com/skerry-os/skerry
 go 1.26.6
 
 require (
+	aead.dev/minisign v0.3.0
 	filippo.io/age v1.3.1
 	github.com/containerd/containerd/v2 v2.4.2
 	github.com/containerd/errdefs v1.0.0

@@ -52,11 +52,13 @@ type Skerry struct {
 	// instance, once the network is up, before runcmd and beside the start of
 	// Kubernetes. The default is false, and a user-data with a script is refused.
 	AllowScripts bool `yaml:"allow-scripts"`
+	// Upgrades of the whole system. What is here counts for the next upgrade.
+	Upgrade *Upgrade `yaml:"upgrade"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
 var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
-	"firewall", "allow-scripts")
+	"firewall", "allow-scripts", "upgrade")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.

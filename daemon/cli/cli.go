@@ -73,6 +73,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		certificateCommand(),
 		secretsEncryptCommand(),
 		checkConfigCommand(),
+		upgradeCommand(),
 		imagesCommand(),
 		versionCommand(),
 	)
