@@ -99,8 +99,8 @@ release: tree ## build the disk image and its compressed form, build/skerry-VERS
 PAYLOAD ?= build/payload
 
 .PHONY: payload
-payload: tree ## build what machines upgrade from, in build/payload: make payload SIGN_KEY=FILE of minisign's (PAYLOAD=DIR, VERSION=V)
-	@$(GO) run ./image/build -tree $(TREE) -out build -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version '$(VERSION)'
+payload: tree ## build what machines upgrade from, in build/payload: make payload SIGN_KEY=FILE of minisign's (PAYLOAD=DIR, SKERRY_VERSION=V)
+	@$(GO) run ./image/build -tree $(TREE) -out build -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version $(SKERRY_VERSION)
 
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock

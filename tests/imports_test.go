@@ -97,6 +97,16 @@ var bans = []ban{
 		reason:  "only the big binary links Kubernetes: the daemon and the initrd start in milliseconds and stay small",
 	},
 	{
+		folder:  "daemon/slot",
+		imports: []string{"./daemon/upgrade", "./daemon/boot", "./daemon/config", "k8s.io"},
+		reason:  "which versions are on the disk is so whatever the configuration says, and whoever asks",
+	},
+	{
+		folder:  "daemon/upgrade",
+		imports: []string{"./daemon/apply", "./daemon/boot", "./daemon/config", "./daemon/control", "./daemon/node", "k8s.io"},
+		reason:  "what judges a version on trial depends on as little of it as can be: it asks the daemon over a socket",
+	},
+	{
 		folder:  "daemon/initrd",
 		imports: []string{"k8s.io", "./daemon/control", "./daemon/node", "./daemon/boot", "./daemon/cli", "github.com/containerd"},
 		reason:  "the initrd is read whole by the firmware at each boot",

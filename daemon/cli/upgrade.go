@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os/exec"
 	"strings"
@@ -17,7 +18,6 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/spf13/cobra"
 
-	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/unit"
@@ -54,14 +54,13 @@ nothing to a slot before everything was verified.`,
 func upgrader(log io.Writer) (*upgrade.Upgrader, string, error) {
 	u := &upgrade.Upgrader{Trial: upgrade.DefaultTerms, Log: slog.New(newLineHandler(log)), Now: time.Now, Run: runProgram}
 	layers, err := running(config.RunningFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return u, "", nil // there is none, or it was refused: an upgrade may be what mends that
+	}
 	if err != nil {
 		return nil, "", err
 	}
 	merged, err := layers.Merge()
-	var problems configschema.Problems
-	if errors.As(err, &problems) {
-		return u, "", nil // it was refused at boot; an upgrade may be what mends it
-	}
 	if err != nil {
 		return nil, "", err
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/join"
 	"github.com/skerry-os/skerry/daemon/nodeupgrade"
 	"github.com/skerry-os/skerry/daemon/tunnel"
+	"github.com/skerry-os/skerry/daemon/upgrade"
 )
 
 // ContainerdSocket is where containerd serves the CRI, K3s' contract.
@@ -179,6 +180,7 @@ func Run(ctx context.Context, opts Options) error {
 		opts.Status("node " + opts.NodeName + " is Ready")
 		opts.Ready()
 		go expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
+		go tellUpgrades(ctx, client, opts.NodeName, upgrade.RecordFile, opts.Log)
 		return waitDeleted(ctx, client, opts.NodeName)
 	})
 	return group.Wait()

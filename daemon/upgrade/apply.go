@@ -218,18 +218,41 @@ func (u *Upgrader) emptySlot(slots *slot.Slots, m *Manifest) error {
 	return nil
 }
 
+// udevPatience is how long udev may take to see what was written to the partition table, and udevPoll how often it is asked.
+const (
+	udevPatience = 30 * time.Second
+	udevPoll     = 200 * time.Millisecond
+)
+
+// findWritten finds the slot that a version was written to.
+func (u *Upgrader) findWritten(ctx context.Context, m *Manifest) (*slot.Slot, error) {
+	unix.Sync()
+	for begun := time.Now(); ; {
+		slots, err := u.Slots.Read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(slots.All, func(s slot.Slot) bool { return s.RootHash == m.RootHash && !s.Running && s.UKI != nil })
+		if i >= 0 {
+			return &slots.All[i], nil
+		}
+		if time.Since(begun) > udevPatience {
+			return nil, fmt.Errorf("%s was written, and is not in its slot: %+v", m.Version, slots.All)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(udevPoll):
+		}
+	}
+}
+
 // readBack verifies what was written, as the disk has it.
 func (u *Upgrader) readBack(ctx context.Context, m *Manifest) (*slot.Slot, error) {
-	unix.Sync()
-	slots, err := u.Slots.Read(ctx)
+	written, err := u.findWritten(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(slots.All, func(s slot.Slot) bool { return s.RootHash == m.RootHash && !s.Running })
-	if i < 0 || slots.All[i].UKI == nil {
-		return nil, fmt.Errorf("%s was written, and is not in its slot: %+v", m.Version, slots.All)
-	}
-	written := &slots.All[i]
 	uki := filepath.Join(u.Slots.Root+slot.ESPDir, slot.UKIDir, written.UKI.File)
 	for _, part := range []struct {
 		path string

@@ -164,7 +164,7 @@ func (m *machine) sysupdate(_ context.Context, name string, args ...string) erro
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		return regexp.MustCompile(`(?m)^`+key+`=(.*)$`).FindStringSubmatch(string(text))[1]
+		return regexp.MustCompile(`(?m)^` + key + `=(.*)$`).FindStringSubmatch(string(text))[1]
 	}
 	protected := "skerry_" + setting("10-root.transfer", "ProtectVersion")
 	var free []*part

@@ -75,7 +75,7 @@ func (w *Watch) begin(r Record) (Record, error) {
 		return Record{}, err
 	}
 	if r.Trial == nil || r.Trial.RootHash != running {
-		// It is counted all the same: somebody has put it there by other means.
+		// It was brought by other means.
 		r.Trial = &Trial{Version: version, RootHash: running, Begun: w.Now().UTC()}
 	}
 	r.Trial.Installed = true

@@ -36,7 +36,8 @@ const (
 	// definitionsDir has what systemd-sysupdate is to do.
 	definitionsDir = "/run/skerry/sysupdate.d"
 	lockFile       = "/run/skerry/upgrade.lock"
-	// countedFile is there in a boot that systemd-boot counts (systemd's Boot Loader Interface).
+	// countedFile is there in a boot that systemd-boot counts, where the kernel shows variables of EFI (systemd's Boot Loader
+	// Interface).
 	countedFile = "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 	bootIDFile  = "/proc/sys/kernel/random/boot_id"
 )
@@ -124,12 +125,12 @@ func (u *Upgrader) counted() bool {
 	return err == nil
 }
 
-// onTrial says whether the version that runs has to prove itself in this boot. Where nothing is remembered, a boot that is
-// counted is one.
+// onTrial says whether the version that runs has to prove itself in this boot: it is the one that is remembered. Where none
+// is, somebody may have brought a version by other means, and systemd-boot counts its boots.
 func (u *Upgrader) onTrial(r Record) (bool, error) {
-	if !u.counted() {
-		return false, nil
+	if r.Trial == nil {
+		return u.counted(), nil
 	}
 	running, err := u.Slots.RunningRootHash()
-	return err == nil && (r.Trial == nil || r.Trial.RootHash == running), err
+	return err == nil && r.Trial.RootHash == running, err
 }
