@@ -106,6 +106,7 @@ var All = slices.Concat([]Scenario{
 	agentBehindNAT,
 	diskCloned,
 	nodeFlags,
+	upgradePlan,
 	dualStack,
 	bootstrapRace,
 	lbFailover,
