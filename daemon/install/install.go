@@ -21,6 +21,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -91,9 +93,17 @@ func run(ctx context.Context, program string, args ...string) (string, error) {
 	cmd.Stderr = &stderr
 	output, err := cmd.Output()
 	if err != nil {
-		err = fmt.Errorf("%s: %w: %s", program, err, bytes.TrimSpace(stderr.Bytes()))
+		err = fmt.Errorf("%s: %w: %s", program, err, lastLines(stderr.String()))
 	}
 	return string(output), err
+}
+
+// lastLines are those in which a program says why it failed. systemd-repart draws bars before, which end with \r.
+func lastLines(text string) string {
+	const few = 4
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })
+	return strings.Join(lines[max(0, len(lines)-few):], "; ")
 }
 
 // Install installs to a disk. What is on it is lost if wipe is given, and the reason for an error if not. Of the document

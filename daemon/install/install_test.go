@@ -253,3 +253,13 @@ func TestMinimumSize(t *testing.T) {
 		t.Errorf("the partitions are at least %d bytes, and %d are asked for", total, int64(MinimumSize))
 	}
 }
+
+func TestLastLines(t *testing.T) {
+	const text = "Wiped.\na\rb\rc\n\n  \nFailed to mount.\n(sd-copy) failed.\n"
+	if got, want := lastLines(text), "b; c; Failed to mount.; (sd-copy) failed."; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := lastLines(""); got != "" {
+		t.Errorf("of nothing: %q", got)
+	}
+}
