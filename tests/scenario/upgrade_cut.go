@@ -13,8 +13,8 @@ import (
 )
 
 // bootPayloadAgent boots a machine with the lab's keys that is in no cluster.
-func (u *upgrades) bootPayloadAgent(ctx context.Context) (*vm.Machine, error) {
-	userData, err := u.config(upgradeAgentConfig, patientTrial)
+func (u *upgrades) bootPayloadAgent(ctx context.Context, trial string) (*vm.Machine, error) {
+	userData, err := u.config(lonelyAgentConfig, trial)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ var upgradePowerCut = Scenario{
 		return t.Steps(
 			step{"build the next version", func() error { return u.build(ctx, "good") }},
 			step{"boot a machine", func() (err error) {
-				m, err = u.bootPayloadAgent(ctx)
+				m, err = u.bootPayloadAgent(ctx, patientTrial)
 				return err
 			}},
 			step{"cut the power while it is fetched", func() error {
@@ -116,7 +116,7 @@ var upgradeDiskFull = Scenario{
 		return t.Steps(
 			step{"build the next version", func() error { return u.build(ctx, "good") }},
 			step{"boot a machine", func() (err error) {
-				m, err = u.bootPayloadAgent(ctx)
+				m, err = u.bootPayloadAgent(ctx, patientTrial)
 				return err
 			}},
 			step{"with a full disk it is refused", func() error {

@@ -24,7 +24,7 @@ var kernelPanics = vm.Allowance{Re: regexp.MustCompile(`Kernel panic - not synci
 var upgradeUnbootable = Scenario{
 	Name:   "upgrade-unbootable",
 	Suite:  SuiteAll,
-	Shows:  "a version whose kernel panics is tried three times; the machine boots the version before by itself, its node is Ready, and it says what was wrong",
+	Shows:  "a version whose kernel panics is tried three times; the machine boots the version before by itself, and says what was wrong",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
 		t.ExpectOnConsole(kernelPanics)
@@ -32,21 +32,16 @@ var upgradeUnbootable = Scenario{
 		if err != nil {
 			return err
 		}
-		userData, err := u.config(upgradeServerConfig, patientTrial)
-		if err != nil {
-			return err
-		}
 		var m *vm.Machine
-		var c *vm.Cluster
 		return t.Steps(
 			step{"build a version that can't boot", func() error { return u.build(ctx, "bad", "-cmdline", noInit) }},
-			step{"boot " + serverName + " until its node is Ready", func() (err error) {
-				m, c, err = u.boot(ctx, userData)
+			step{"boot a machine", func() (err error) {
+				m, err = u.bootPayloadAgent(ctx, patientTrial)
 				return err
 			}},
 			step{"apply it", func() error { return u.apply(ctx, m, "bad") }},
 			step{"three boots of it panic, and the machine goes back", func() error { return u.bootsInto(ctx, m, bootAttempts+1, "none of its 3 boots") }},
-			step{"its node is Ready, and skerry status says why", func() error { return u.saysWhy(ctx, m, c, "none of its 3 boots") }},
+			step{"skerry status says why", func() error { return u.saysWhy(ctx, m, "none of its 3 boots") }},
 		)
 	},
 }
@@ -61,22 +56,39 @@ var upgradeNeverReady = Scenario{
 		if err != nil {
 			return err
 		}
-		// Time enough for the boot to come as far as to what is broken.
-		userData, err := u.config(upgradeServerConfig, "{deadline: 6m, stable: 20s}")
-		if err != nil {
-			return err
-		}
 		var m *vm.Machine
-		var c *vm.Cluster
 		return t.Steps(
-			step{"build a version without a node", func() error { return u.build(ctx, "bad", "-cmdline", "systemd.mask=skerry-node.service") }},
-			step{"boot " + serverName + " until its node is Ready", func() (err error) {
-				m, c, err = u.boot(ctx, userData)
+			step{"build the next version", func() error { return u.build(ctx, "good") }},
+			step{"boot an agent that has no server", func() (err error) {
+				// Time enough for the boot to come as far as to what is missing.
+				m, err = u.bootPayloadAgent(ctx, "{deadline: 5m, stable: 20s}")
 				return err
 			}},
-			step{"apply it", func() error { return u.apply(ctx, m, "bad") }},
-			step{"at its deadline the machine goes back", func() error { return u.bootsInto(ctx, m, 2, "skerry-node.service") }},
-			step{"its node is Ready, and skerry status says why", func() error { return u.saysWhy(ctx, m, c, "skerry-node.service") }},
+			step{"apply the next version", func() error { return u.apply(ctx, m, "good") }},
+			step{"it boots on trial", func() error {
+				if err := m.Reboot(ctx); err != nil {
+					return err
+				}
+				if err := u.runs(ctx, m, payloadVersion); err != nil {
+					return err
+				}
+				status, err := statusNotReady(ctx, m)
+				if err == nil && !strings.Contains(status, payloadVersion+" is on trial") {
+					err = fmt.Errorf("skerry status says %q", status)
+				}
+				return err
+			}},
+			step{"at its deadline the machine goes back, and is not tempted again", func() error {
+				before := m.Boots()
+				if err := u.waitFellBack(ctx, m, before+1, "the node was not Ready for 20s within 5m0s"); err != nil {
+					return err
+				}
+				if got := m.Boots(); got != before+1 {
+					return fmt.Errorf("it has booted %d times, want %d", got, before+1)
+				}
+				return u.are(ctx, m, u.from+" proven runs, "+payloadVersion+" failed")
+			}},
+			step{"skerry status says why", func() error { return u.saysWhy(ctx, m, "skerry-node.service") }},
 		)
 	},
 }
@@ -196,11 +208,8 @@ func (u *upgrades) bootsInto(ctx context.Context, m *vm.Machine, boots int, why 
 }
 
 // saysWhy checks what somebody sees who wasn't there.
-func (u *upgrades) saysWhy(ctx context.Context, m *vm.Machine, c *vm.Cluster, why string) error {
-	if err := c.WaitReady(ctx, serverName); err != nil {
-		return err
-	}
-	out, err := m.Run(ctx, "sudo skerry status --wait 2m")
+func (u *upgrades) saysWhy(ctx context.Context, m *vm.Machine, why string) error {
+	out, err := statusNotReady(ctx, m)
 	if err == nil && (!strings.Contains(out, payloadVersion+" fell back to "+u.from) || !strings.Contains(out, why)) {
 		err = fmt.Errorf("skerry status says %q", out)
 	}

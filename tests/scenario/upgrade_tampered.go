@@ -17,9 +17,6 @@ import (
 // exitRefused is the code of what changed nothing.
 const exitRefused = 6
 
-// What skerry upgrade is asked by an agent without a server: no cluster is needed to refuse.
-const upgradeAgentConfig = lonelyAgentConfig
-
 var upgradeTampered = Scenario{
 	Name:   "upgrade-tampered",
 	Suite:  SuiteAll,
@@ -30,19 +27,12 @@ var upgradeTampered = Scenario{
 		if err != nil {
 			return err
 		}
-		userData, err := u.config(upgradeAgentConfig, patientTrial)
-		if err != nil {
-			return err
-		}
 		var m *vm.Machine
 		var before string
 		return t.Steps(
 			step{"build the next version, and spoil it in several ways", func() error { return u.spoil(ctx) }},
 			step{"boot a machine", func() (err error) {
-				if m, err = t.lab.Boot(ctx, vm.MachineConfig{Name: agentName, UserData: userData, Memory: agentMemory}); err != nil {
-					return err
-				}
-				if err := m.WaitSSH(ctx); err != nil {
+				if m, err = u.bootPayloadAgent(ctx, patientTrial); err != nil {
 					return err
 				}
 				before, err = diskState(ctx, m)
