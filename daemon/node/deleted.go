@@ -19,15 +19,16 @@ var errDeleted = errors.New("the Node was deleted; this machine joins again")
 
 // waitDeleted returns errDeleted when this node's Node is deleted, or nil when
 // ctx ends. One that is gone and there again within a pause of the watch has
-// another UID.
-func waitDeleted(ctx context.Context, client kubernetes.Interface, name string) error {
+// another UID. It calls watching once it sees every deletion from then on: a Node
+// that is deleted as soon as it is registered would otherwise never come back.
+func waitDeleted(ctx context.Context, client kubernetes.Interface, name string, watching func()) error {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 	}))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	deleted := func() { cancel(errDeleted) }
-	_, err := factory.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+	handler, err := factory.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(before, now any) {
 			if before.(metav1.Object).GetUID() != now.(metav1.Object).GetUID() {
 				deleted()
@@ -39,8 +40,11 @@ func waitDeleted(ctx context.Context, client kubernetes.Interface, name string) 
 		return err
 	}
 	factory.Start(ctx.Done())
+	defer factory.Shutdown()
+	if cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+		watching()
+	}
 	<-ctx.Done()
-	factory.Shutdown()
 	if errors.Is(context.Cause(ctx), errDeleted) {
 		return errDeleted
 	}

@@ -20,7 +20,7 @@ func TestWaitDeleted(t *testing.T) {
 	events := watch.NewFake() // hands over one event at a time
 	client.PrependWatchReactor("nodes", clienttesting.DefaultWatchReactor(events, nil))
 	done := make(chan error, 1)
-	go func() { done <- waitDeleted(t.Context(), client, "agent-1") }()
+	go func() { done <- waitDeleted(t.Context(), client, "agent-1", func() {}) }()
 	changed := node.DeepCopy()
 	changed.Labels = map[string]string{"disk": "ssd"}
 	events.Modify(changed)
@@ -36,13 +36,29 @@ func TestWaitDeleted(t *testing.T) {
 	}
 }
 
+// TestWaitDeletedBeforeReady deletes a Node as soon as the kubelet has registered it.
+func TestWaitDeletedBeforeReady(t *testing.T) {
+	client := fake.NewClientset()
+	events := watch.NewFake()
+	client.PrependWatchReactor("nodes", clienttesting.DefaultWatchReactor(events, nil))
+	done, watching := make(chan error, 1), make(chan struct{})
+	go func() { done <- waitDeleted(t.Context(), client, "agent-1", func() { close(watching) }) }()
+	<-watching
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agent-1", UID: "1"}}
+	events.Add(node)
+	events.Delete(node)
+	if err := <-done; !errors.Is(err, errDeleted) {
+		t.Errorf("waitDeleted() = %v", err)
+	}
+}
+
 func TestWaitDeletedSeesAnother(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agent-1", UID: "1"}}
 	client := fake.NewClientset(node)
 	events := watch.NewFake()
 	client.PrependWatchReactor("nodes", clienttesting.DefaultWatchReactor(events, nil))
 	done := make(chan error, 1)
-	go func() { done <- waitDeleted(t.Context(), client, "agent-1") }()
+	go func() { done <- waitDeleted(t.Context(), client, "agent-1", func() {}) }()
 	other := node.DeepCopy()
 	other.UID = "2"
 	events.Modify(other)
@@ -54,7 +70,7 @@ func TestWaitDeletedSeesAnother(t *testing.T) {
 func TestWaitDeletedEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := waitDeleted(ctx, fake.NewClientset(), "agent-1"); err != nil {
+	if err := waitDeleted(ctx, fake.NewClientset(), "agent-1", func() {}); err != nil {
 		t.Errorf("asked to end, waitDeleted() = %v", err)
 	}
 }

@@ -137,6 +137,16 @@ func Run(ctx context.Context, opts Options) error {
 	if err := waitServing(ctx, client, opts.NodeName, opts.Log); err != nil {
 		return err
 	}
+	// From before the kubelet registers the Node, which it does only once.
+	watching := make(chan struct{})
+	run("own Node", func(ctx context.Context) error {
+		return waitDeleted(ctx, client, opts.NodeName, func() { close(watching) })
+	})
+	select {
+	case <-watching:
+	case <-ctx.Done():
+		return waitEnd(ctx, group.Wait)
+	}
 	opts.Status("starting kubelet")
 	kubeletStart := time.Now()
 	run("kubelet", func(ctx context.Context) error { return runKubelet(ctx, opts, config, paths) })
@@ -179,11 +189,12 @@ func Run(ctx context.Context, opts Options) error {
 		}
 		opts.Status("node " + opts.NodeName + " is Ready")
 		opts.Ready()
-		go expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
 		go tellUpgrades(ctx, client, opts.NodeName, upgrade.RecordFile, opts.Log)
-		return waitDeleted(ctx, client, opts.NodeName)
+		expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
+		<-ctx.Done()
+		return nil
 	})
-	return group.Wait()
+	return waitEnd(ctx, group.Wait)
 }
 
 // serverURL returns where to join: on a server, its own supervisor.
