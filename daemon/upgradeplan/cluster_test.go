@@ -139,7 +139,7 @@ func (c *cluster) pod(node, name string) {
 	}
 }
 
-// podsOn counts: the fake client doesn't select by field, and neither may the pods of other nodes be evicted for that.
+// pods counts those of all nodes. The fake client doesn't select by field: a test has pods on one node only.
 func (c *cluster) pods() int {
 	c.t.Helper()
 	pods, err := c.client.CoreV1().Pods("").List(c.t.Context(), metav1.ListOptions{})
