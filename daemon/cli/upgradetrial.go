@@ -25,6 +25,9 @@ const statusPatience = 10 * time.Second
 // rebootPatience is how long an orderly reboot may take, until it is done the hard way.
 const rebootPatience = 2 * time.Minute
 
+// syncPatience is how long the hard way waits for the disk.
+const syncPatience = 10 * time.Second
+
 func upgradeTrialCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "trial",
@@ -61,13 +64,22 @@ func uptime() (time.Duration, error) {
 // rebootForGood reboots in order, or the hard way where that can't be done, or hangs: what runs is what is being left. A
 // reboot in order ends this process.
 func rebootForGood(ctx context.Context) error {
-	if err := runProgram(ctx, "systemctl", "reboot", "--no-block"); err == nil {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(rebootPatience):
-		}
+	asking, cancel := context.WithTimeout(ctx, rebootPatience)
+	defer cancel()
+	if err := runProgram(asking, "systemctl", "reboot", "--no-block"); err == nil {
+		<-asking.Done()
 	}
-	unix.Sync()
+	if ctx.Err() != nil {
+		return nil
+	}
+	synced := make(chan struct{})
+	go func() {
+		unix.Sync()
+		close(synced)
+	}()
+	select {
+	case <-synced:
+	case <-time.After(syncPatience): // a disk that is gone keeps it for ever
+	}
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }

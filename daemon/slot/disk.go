@@ -23,6 +23,9 @@ type Partition struct {
 // EmptyLabel is that of a partition that systemd-sysupdate may write to.
 const EmptyLabel = "_empty"
 
+// Label is that of the partitions of a version.
+func Label(version string) string { return "skerry_" + version }
+
 // The types of the partitions (Discoverable Partitions Specification), by architecture.
 var (
 	rootTypes   = []string{"4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "b921b045-1df0-41c3-af44-4c6f280d3fae"}
@@ -49,7 +52,7 @@ type disk struct {
 
 // lsblk asks for all block devices as a tree, once udev has looked at those that were just changed.
 func lsblk(ctx context.Context) ([]byte, error) {
-	if out, err := exec.CommandContext(ctx, "udevadm", "settle").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "udevadm", "settle", "--timeout=30").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("wait for udev: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	cmd := exec.CommandContext(ctx, "lsblk", "--json", "--bytes", "--tree",

@@ -127,6 +127,9 @@ func (u *Upgrader) admit(slots *slot.Slots, m *Manifest, may Choice) error {
 	if other == nil || len(slots.All) != 2 {
 		return refused("%s has %d slots, and an upgrade needs two: this disk was not set up by Skerry's own boot", slots.Disk, len(slots.All))
 	}
+	if err := recognizable(slots); err != nil {
+		return err
+	}
 	running := slots.Running()
 	switch order := slot.Compare(m.Version, slots.Version); {
 	case m.RootHash == running.RootHash:
@@ -147,6 +150,20 @@ func (u *Upgrader) admit(slots *slot.Slots, m *Manifest, may Choice) error {
 		}
 	}
 	return u.checkESPSpace(other, m)
+}
+
+// recognizable refuses where systemd-sysupdate, which goes by versions in names, could take the slot that runs for another.
+func recognizable(slots *slot.Slots) error {
+	running := slots.Running()
+	if running.UKI == nil || running.UKI.Version != slots.Version {
+		return refused("the kernel of %s, which runs, is not on the EFI system partition under its name, skerry_%s.efi", slots.Version, slots.Version)
+	}
+	for _, p := range []slot.Partition{running.Root, running.Verity} {
+		if want := slot.Label(slots.Version); p.Label != want {
+			return refused("%s, which %s runs from, is labelled %q, and should be %q", p.Path, slots.Version, p.Label, want)
+		}
+	}
+	return nil
 }
 
 // checkESPSpace counts what the other slot's UKI takes as free: it is removed first.
@@ -179,7 +196,7 @@ func (u *Upgrader) write(ctx context.Context, slots *slot.Slots, r Record, m *Ma
 		return err
 	}
 	u.progress("write the slot "+slots.Other().Root.Path, 0, 0)
-	if err := u.emptySlot(slots, m); err != nil {
+	if err := u.emptySlot(slots); err != nil {
 		return err
 	}
 	if err := u.define(slots, u.stagingDir(m)); err != nil {
@@ -200,15 +217,14 @@ func (u *Upgrader) write(ctx context.Context, slots *slot.Slots, r Record, m *Ma
 	return u.remember(r)
 }
 
-// emptySlot removes the UKIs that boot the other slot, and those of no slot, which were half written. Nothing boots a slot
-// while it is written.
-func (u *Upgrader) emptySlot(slots *slot.Slots, m *Manifest) error {
+// emptySlot removes all UKIs but that of the version that runs. Nothing boots a slot while it is written.
+func (u *Upgrader) emptySlot(slots *slot.Slots) error {
 	ukis, err := u.Slots.UKIs()
 	if err != nil {
 		return err
 	}
 	for _, uki := range ukis {
-		if uki.RootHash == slots.Running().RootHash && uki.Version != m.Version {
+		if uki.Version == slots.Version {
 			continue
 		}
 		if err := u.Slots.RemoveUKI(uki); err != nil {

@@ -126,6 +126,9 @@ func TestRefused(t *testing.T) {
 		"path":               {manifest: func(m *Manifest) { m.Files.Root.Name = "../x" }, want: "not the name of a file", refused: true},
 		"root hash":          {manifest: func(m *Manifest) { m.RootHash = "12" }, want: "no SHA-256", refused: true},
 		"hash":               {manifest: func(m *Manifest) { m.Files.UKI.SHA256 = "zz" }, want: "doesn't say what skerry.efi.zst", refused: true},
+		"label of another":   {spoil: func(m *machine, _ string) { m.parts["verity-a"].label = "x" }, want: `labelled "x"`, refused: true},
+		"kernel of another":  {spoil: func(m *machine, _ string) { m.renameUKI("skerry_1.0.0.efi", "skerry_1.0.1.efi") }, want: "under its name", refused: true},
+		"kernel not there":   {spoil: func(m *machine, _ string) { m.renameUKI("skerry_1.0.0.efi", "x.efi") }, want: "under its name", refused: true},
 		"on trial":           {spoil: func(m *machine, _ string) { m.boot("1.0.0", true) }, want: "runs on trial", refused: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -171,25 +171,37 @@ func (w *Watch) bless(ctx context.Context, r Record) error {
 	return w.remember(r)
 }
 
+// giveUpPatience is for a disk that doesn't answer any more: the machine is rebooted without it.
+const giveUpPatience = 2 * time.Minute
+
 // giveUp takes the attempts that are left away, and reboots, if there is a proven version to go back to.
 func (w *Watch) giveUp(ctx context.Context, r Record, failure string) error {
 	r.Trial.Failure = failure
 	w.Log.Error(fmt.Sprintf("%s has not proven itself: %s", r.Trial.Version, failure))
-	err := w.remember(r)
-	slots, readErr := w.Slots.Read(ctx)
-	if readErr == nil {
-		if other := slots.Other(); other == nil || !fallback(other, slots.Version) {
-			w.Log.Error("there is no other version to go back to: this one goes on")
-			return err
-		}
-		if uki := slots.Running().UKI; uki != nil {
-			none := 0
-			_, readErr = w.Slots.SetCount(*uki, &none)
-		}
+	type result struct {
+		stays bool
+		err   error
 	}
-	if err := errors.Join(err, readErr); err != nil {
+	ended := make(chan result, 1)
+	within, cancel := context.WithTimeout(ctx, giveUpPatience)
+	defer cancel()
+	go func() {
+		stays, err := w.takeAttempts(within, r)
+		ended <- result{stays, err}
+	}()
+	var taken result
+	select {
+	case taken = <-ended:
+	case <-within.Done(): // whatever it hangs in
+		taken.err = context.Cause(within)
+	}
+	if taken.stays {
+		w.Log.Error("there is no other version to go back to: this one goes on")
+		return taken.err
+	}
+	if taken.err != nil {
 		// systemd-boot counts down what is left by itself.
-		w.Log.Error("the attempts that are left can't be taken away, and the machine will use them: " + err.Error())
+		w.Log.Error("the attempts that are left can't be taken away, and the machine will use them: " + taken.err.Error())
 	}
 	w.Log.Error("rebooting into " + cmp.Or(r.Trial.From, "the version before"))
 	if err := w.Reboot(ctx); err != nil {
@@ -197,6 +209,24 @@ func (w *Watch) giveUp(ctx context.Context, r Record, failure string) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// takeAttempts remembers why a version was given up, and leaves it no attempt. Where there is nothing to go back to, the
+// version stays, with what attempts it has.
+func (w *Watch) takeAttempts(ctx context.Context, r Record) (stays bool, err error) {
+	err = w.remember(r)
+	slots, readErr := w.Slots.Read(ctx)
+	if readErr != nil {
+		return false, errors.Join(err, readErr)
+	}
+	if other := slots.Other(); other == nil || !fallback(other, slots.Version) {
+		return true, err
+	}
+	if uki := slots.Running().UKI; uki != nil {
+		none := 0
+		_, readErr = w.Slots.SetCount(*uki, &none)
+	}
+	return false, errors.Join(err, readErr)
 }
 
 // fallback says whether systemd-boot takes a slot once the version that runs has no attempt left: one whose boots aren't
