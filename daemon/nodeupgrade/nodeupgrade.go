@@ -12,6 +12,7 @@ package nodeupgrade
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -127,7 +128,19 @@ func ReportOf(node *corev1.Node) (*Report, error) {
 	if err := json.Unmarshal([]byte(text), r); err != nil {
 		return nil, fmt.Errorf("annotation %s of node %s: %w", ReportAnnotation, node.Name, err)
 	}
+	r.Message = cut(r.Message)
 	return r, nil
+}
+
+// maxMessage is more than people read, in bytes.
+const maxMessage = 1024
+
+func cut(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	const more = "…"
+	return strings.ToValidUTF8(message[:maxMessage-len(more)], "") + more
 }
 
 // Patch is a merge patch of a Node that sets an annotation to value as JSON, or removes it where value is nil.

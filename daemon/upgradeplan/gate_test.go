@@ -66,6 +66,22 @@ func TestCheckTimeout(t *testing.T) {
 	c.asBefore("agent-1")
 }
 
+// TestUnreadableReport has a node say what nobody understands, while it is in the middle of it: its time passes as any other's.
+func TestUnreadableReport(t *testing.T) {
+	for _, at := range []NodeState{Checking, Upgrading} {
+		t.Run(string(at), func(t *testing.T) {
+			c := newCluster(t, "agent-1")
+			c.create("p", Spec{NodeTimeout: metav1.Duration{Duration: 10 * time.Minute}})
+			c.until("the node to be there", func() bool { return c.is("p", at, "agent-1") })
+			c.change("agent-1", func(n *corev1.Node) { n.Annotations[nodeupgrade.ReportAnnotation] = "{" })
+			c.until("the plan to stop", c.phase("p", phaseStopped))
+			if !c.is("p", Failed, "agent-1") {
+				t.Error(c.describe())
+			}
+		})
+	}
+}
+
 // TestOtherVersion changes a plan while a node upgrades itself, and while another is drained.
 func TestOtherVersion(t *testing.T) {
 	const newest = "0.3.0"

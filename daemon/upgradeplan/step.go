@@ -33,16 +33,22 @@ func orDefault(d metav1.Duration, byDefault time.Duration) time.Duration {
 // late tells whether a node has been in its state for longer than it may.
 func (r *run) late(n *NodeStatus, limit time.Duration) bool { return r.now().Sub(n.Since.Time) > limit }
 
+// report is what a node tells. One that can't be read is none: the node has its time to tell another.
+func (r *run) report(n *NodeStatus) *nodeupgrade.Report {
+	report, err := nodeupgrade.ReportOf(r.nodes[n.Name])
+	if err != nil {
+		n.Message = err.Error()
+		return nil
+	}
+	return report
+}
+
 // checking asks a node to look at the source, and takes its answer.
 func (r *run) checking(ctx context.Context, n *NodeStatus) error {
 	if n.Request != r.requestID() {
 		return r.release(ctx, n, Pending, "the plan was changed")
 	}
-	node := r.nodes[n.Name]
-	report, err := nodeupgrade.ReportOf(node)
-	if err != nil {
-		return err
-	}
+	report := r.report(n)
 	if report != nil && report.Answers(n.Request, nodeupgrade.Check) {
 		switch report.State {
 		case nodeupgrade.Checked:
@@ -90,10 +96,7 @@ func (r *run) upgrading(ctx context.Context, n *NodeStatus) error {
 	if node == nil {
 		return nil // chooseNodes forgets it, once the plan is valid
 	}
-	report, err := nodeupgrade.ReportOf(node)
-	if err != nil {
-		return err
-	}
+	report := r.report(n)
 	if report != nil && report.Answers(n.Request, nodeupgrade.Apply) {
 		n.Message = string(report.State)
 		if report.Message != "" {
