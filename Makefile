@@ -8,6 +8,9 @@ SHELL         := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+# Public keys of minisign's, whose owners may sign upgrades of the image: UPGRADE_KEYS="a.pub b.pub".
+UPGRADE_KEYS ?=
+
 IMAGE   := build/skerry-$(SKERRY_VERSION)-amd64.raw
 TREE    := build/tree
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -82,6 +85,8 @@ tree: binaries components ## lay out everything of ours that goes into the image
 	@cp -p build/components/cni/* $(TREE)/usr/libexec/cni/
 	@cp -p build/components/images/* $(TREE)/usr/share/skerry/images/
 	@cp -p config-schema/schema.json $(TREE)/usr/share/skerry/
+	@rm -rf $(TREE)/usr/share/skerry/upgrade-keys; mkdir -p $(TREE)/usr/share/skerry/upgrade-keys
+	@$(if $(UPGRADE_KEYS),cp -p $(UPGRADE_KEYS) $(TREE)/usr/share/skerry/upgrade-keys/)
 
 .PHONY: image
 image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo)
@@ -94,6 +99,12 @@ iso: tree ## build the disk image and the ISO image of a live system that instal
 .PHONY: release
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
 	@$(GO) run ./image/build -tree $(TREE) -out build -compress -locked
+
+PAYLOAD ?= build/payload
+
+.PHONY: payload
+payload: tree ## build what machines upgrade from, in build/payload: make payload SIGN_KEY=FILE of minisign's (PAYLOAD=DIR, SKERRY_VERSION=V)
+	@$(GO) run ./image/build -tree $(TREE) -out build -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version $(SKERRY_VERSION)
 
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock

@@ -29,6 +29,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/unit"
+	"github.com/skerry-os/skerry/daemon/upgrade"
 )
 
 // ClusterFile is where the control plane and the node read the cluster section,
@@ -61,6 +62,8 @@ type Boot struct {
 	Reboot func(ctx context.Context) error
 	// StatusSocket is where `skerry status` is answered.
 	StatusSocket string
+	// Upgrades knows of other versions; nil for a machine without slots.
+	Upgrades *upgrade.Upgrader
 	// ConfigFile is where `skerry config show` reads what the configuration is
 	// made of. Empty for nowhere.
 	ConfigFile string
@@ -101,6 +104,7 @@ func (b *Boot) Run(ctx context.Context) error {
 	serving := make(chan error, 1)
 	go func() { serving <- status.Serve(ctx, b.StatusSocket, b.Status, change.Routes(b)...) }()
 	go b.watch(ctx)
+	go b.settleUpgrade(ctx)
 
 	if err := b.sequence.Run(ctx); err != nil {
 		if ctx.Err() != nil {

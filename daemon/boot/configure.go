@@ -138,6 +138,9 @@ func (b *Boot) configure(ctx context.Context, loaded *config.Loaded, err error) 
 	if b.Live != nil {
 		return b.applyLive(ctx, loaded)
 	}
+	if err := b.reset(ctx, loaded); err != nil {
+		return err
+	}
 	if err := b.renew(ctx, loaded.InstanceID); err != nil {
 		return err
 	}

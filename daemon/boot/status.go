@@ -26,6 +26,7 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 	servers := b.servers(ctx)
 	control := b.control(ctx)
 	waiting := b.waitingForReboot()
+	upgrades := b.upgradeStatus()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := status.Machine{
@@ -38,6 +39,7 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 		Servers:    servers,
 		Control:    control,
 		Reboot:     waiting,
+		Upgrade:    upgrades,
 		Ready:      b.ready,
 	}
 	m.Certificates = certificates(cmp.Or(b.section.DataDir, configschema.DefaultDataDir), time.Now())

@@ -74,7 +74,9 @@ The machine is described by one cloud-config. At boot systemd starts
 		certificateCommand(),
 		secretsEncryptCommand(),
 		checkConfigCommand(),
+		upgradeCommand(),
 		imagesCommand(),
+		resetCommand(),
 		versionCommand(),
 	)
 	root.AddCommand(foregroundCommand(configschema.RoleServer), foregroundCommand(configschema.RoleAgent))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/unit"
+	"github.com/skerry-os/skerry/daemon/upgrade"
 	"github.com/skerry-os/skerry/daemon/version"
 )
 
@@ -55,6 +57,7 @@ systemd.`,
 				StateDir:     identity.StateDir,
 				Reboot:       func(ctx context.Context) error { return unit.Reboot(ctx, units) },
 				StatusSocket: status.Socket,
+				Upgrades:     &upgrade.Upgrader{Log: log, Now: time.Now},
 				ConfigFile:   config.RunningFile,
 				Log:          log,
 			}

@@ -90,6 +90,13 @@ func statusText(m status.Machine) string {
 	if len(m.Reboot) > 0 {
 		fmt.Fprintf(w, "Reboot\tneeded for %s\n", strings.Join(m.Reboot, ", "))
 	}
+	if u := m.Upgrade; u != nil {
+		for _, row := range [][2]string{{"Upgrade", u.Now}, {"Last upgrade", u.Last}} {
+			if row[1] != "" {
+				fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+			}
+		}
+	}
 	if c := m.Certificates; c != nil {
 		fmt.Fprintf(w, "Certificates\tvalid until %s (%s)\n", c.Next.Local().Format(time.DateOnly), c.File)
 	}

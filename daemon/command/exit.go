@@ -14,8 +14,9 @@ const (
 	ExitFailed   = 1 // the command could not do what it was asked to
 	ExitUsage    = 2 // the command line is wrong
 	ExitNotReady = 3 // `skerry status`: the node is not Ready
-	ExitBusy     = 4 // `skerry config apply`: another change or the boot is under way
+	ExitBusy     = 4 // `skerry config apply` and `skerry upgrade`: another change or the boot is under way
 	ExitReverted = 5 // `skerry config apply --try`: it was not confirmed
+	ExitRefused  = 6 // `skerry upgrade`: the payload, or what was asked for, doesn't fit this machine
 )
 
 // ExitCodes explains them in a help text.
@@ -25,7 +26,9 @@ const ExitCodes = `Exit codes:
   2  the command line is wrong
   3  status: the node is not Ready
   4  config apply: the boot or another change is under way; nothing was changed
-  5  config apply --try: it was not confirmed, and was taken back`
+     upgrade: another upgrade is under way; nothing was changed
+  5  config apply --try: it was not confirmed, and was taken back
+  6  upgrade: refused, for the payload isn't signed by a trusted key, or doesn't fit; nothing was changed`
 
 // exitError carries the exit code of a command that failed.
 type exitError struct {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/reset"
 )
 
 // root is the root file system being prepared.
@@ -28,6 +29,8 @@ type root struct {
 	units       string // systemd's folder for units of this boot, which survives, too
 	mounter     mounter
 	check       func(ctx context.Context, device string) error // checks and repairs a file system
+	repart      func(ctx context.Context, args ...string) (said string, err error)
+	reboot      func() error // doesn't return, but when it fails
 	out         io.Writer
 }
 
@@ -163,7 +166,16 @@ func overlayEtc(_ context.Context, r *root) error {
 // before systemd of the root looks for it: that one would invent another, and
 // take every boot for the first.
 func setMachineID(_ context.Context, r *root) error {
-	id, err := identity.EnsureMachineID(r.path("/state/machine-id"))
+	file := r.path("/state/machine-id")
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(r.run, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(r.run, reset.NewFile), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	id, err := identity.EnsureMachineID(file)
 	if err != nil {
 		return err
 	}

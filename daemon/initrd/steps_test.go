@@ -34,6 +34,12 @@ func (m *recorder) mount(source, target, fstype string, flags uintptr, options s
 	return nil
 }
 
+func (m *recorder) unmount(target string) error {
+	m.calls = append(m.calls, "unmount "+target)
+	delete(m.on, target)
+	return nil
+}
+
 // machine is a root as the image has it, with devices that are there.
 func machine(t *testing.T) (*root, *recorder, *bytes.Buffer) {
 	t.Helper()

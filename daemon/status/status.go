@@ -51,10 +51,18 @@ type Machine struct {
 	Trial time.Time `json:"trial,omitzero" yaml:"trial,omitempty"`
 	// Reboot has the keys of the configuration that wait for a reboot.
 	Reboot []string `json:"reboot,omitempty" yaml:"reboot,omitempty"`
+	// Upgrade is what there is to tell of other versions of the system.
+	Upgrade *Upgrade `json:"upgrade,omitempty" yaml:"upgrade,omitempty"`
 	// Repairs are the file systems of the disk that this boot found damaged and has repaired, in a line each.
 	Repairs []string `json:"repairs,omitempty" yaml:"repairs,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
+}
+
+// Upgrade is how an upgrade stands, in a line each for people; `skerry upgrade status` knows all of it.
+type Upgrade struct {
+	Now  string `json:"now,omitempty" yaml:"now,omitempty"`   // what is under way
+	Last string `json:"last,omitempty" yaml:"last,omitempty"` // how the last one ended, if that was not well
 }
 
 // Node is what the node process knows of itself.

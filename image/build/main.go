@@ -31,6 +31,9 @@ type options struct {
 	acceptLock bool   // write packages.lock instead of comparing
 	locked     bool   // fail when packages differ from packages.lock
 	compress   bool   // also write the .raw.zst
+	payload    string // make a payload for upgrades in this folder, and no disk
+	signKey    string // minisign's secret key that signs it
+	setVersion string // instead of that of image/versions.env
 	iso        bool   // also write the .iso
 }
 
@@ -48,6 +51,9 @@ func main() {
 	flag.BoolVar(&o.acceptLock, "accept-lock", false, "write image/packages.lock from what gets installed, and stop")
 	flag.BoolVar(&o.locked, "locked", false, "fail when the archive has other packages than image/packages.lock")
 	flag.BoolVar(&o.compress, "compress", false, "write the compressed image too")
+	flag.StringVar(&o.payload, "payload", "", "make what machines upgrade from in this folder, instead of a disk")
+	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload; its password is in "+payloadPassword)
+	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
 	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -64,7 +70,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir} {
+	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir, &o.payload, &o.signKey} {
 		if *p == "" {
 			continue
 		}
@@ -99,10 +105,11 @@ func becomeRoot(o options) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "building the image needs root; asking sudo")
-	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH", "--", self,
+	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH," + payloadPassword, "--", self,
 		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
 		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
-		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso)}
+		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso),
+		"-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion}
 	return syscall.Exec(sudo, args, os.Environ())
 }
 

@@ -62,6 +62,14 @@ func newBuild(o options) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.setVersion != "" {
+		v["SKERRY_VERSION"] = o.setVersion
+	}
+	if o.payload != "" {
+		if _, err := signingKey(o.signKey); err != nil { // before minutes of work
+			return nil, err
+		}
+	}
 	epoch, err := sourceDateEpoch(v)
 	if err != nil {
 		return nil, err
@@ -109,6 +117,9 @@ func (b *build) inTree(ctx context.Context, step string, binds map[string]string
 
 func (b *build) runSteps(ctx context.Context) error {
 	for _, s := range b.wanted() {
+		if s.name == "disk" && b.payload != "" {
+			return b.makePayload(ctx)
+		}
 		if err := b.progress.start(s.name, s.does); err != nil {
 			return err
 		}

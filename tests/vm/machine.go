@@ -241,6 +241,12 @@ func (m *Machine) Shutdown(ctx context.Context) error {
 // whether it went down is for the caller to see.
 func (m *Machine) systemctl(ctx context.Context, verb string) error {
 	_, err := m.Run(ctx, "sudo systemctl "+verb+" --no-block")
+	return m.WentDown(err)
+}
+
+// WentDown is the error of a command that has the machine go down: nil where the machine was quicker than the command's
+// status.
+func (m *Machine) WentDown(err error) error {
 	var ended *ssh.ExitMissingError
 	if errors.As(err, &ended) {
 		return nil
