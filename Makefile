@@ -92,6 +92,10 @@ tree: binaries components ## lay out everything of ours that goes into the image
 image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo)
 	@$(GO) run ./image/build -tree $(TREE) -out build
 
+.PHONY: iso
+iso: tree ## build the disk image and the ISO image of a live system that installs, build/skerry-VERSION-amd64.iso
+	@$(GO) run ./image/build -tree $(TREE) -out build -iso
+
 .PHONY: release
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
 	@$(GO) run ./image/build -tree $(TREE) -out build -compress -locked

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// TestExamples parses what people copy: the examples, and the cloud-configs in
-// the README.
+// TestExamples parses what people copy.
 func TestExamples(t *testing.T) {
 	for _, name := range files(t, "../examples/*.yaml") {
 		config, problems := Parse(filepath.Base(name), read(t, name))
@@ -45,10 +44,17 @@ func TestExamplesTurnedOn(t *testing.T) {
 
 var fenced = regexp.MustCompile("(?s)```yaml\n(#cloud-config\n.*?)```")
 
-func TestReadme(t *testing.T) {
-	for _, block := range fenced.FindAllStringSubmatch(string(read(t, "../README.md")), -1) {
-		if _, problems := Parse("README.md", []byte(block[1])); len(problems) > 0 {
-			t.Errorf("%v\nin\n%s", problems, block[1])
+// TestPages parses the cloud-configs of pages that have no test of their own.
+func TestPages(t *testing.T) {
+	for _, page := range []string{"README.md", "docs/install.md"} {
+		blocks := fenced.FindAllStringSubmatch(string(read(t, "../"+page)), -1)
+		if len(blocks) == 0 {
+			t.Errorf("%s has no cloud-config", page)
+		}
+		for _, block := range blocks {
+			if _, problems := Parse(page, []byte(block[1])); len(problems) > 0 {
+				t.Errorf("%v\nin\n%s", problems, block[1])
+			}
 		}
 	}
 }

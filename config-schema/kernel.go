@@ -113,7 +113,7 @@ var kernelBans = []struct {
 		reason: "where the configuration is can't be said in it",
 	},
 	{
-		prefixes: []string{"skerry."},
+		prefixes: []string{"skerry.", "rd.skerry."},
 		reason:   "it would be said in two places",
 		hint:     "write the key itself",
 	},

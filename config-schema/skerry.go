@@ -54,11 +54,17 @@ type Skerry struct {
 	AllowScripts bool `yaml:"allow-scripts"`
 	// Upgrades of the whole system. What is here counts for the next upgrade.
 	Upgrade *Upgrade `yaml:"upgrade"`
+	// What the machine is to lose of what it has become, once. It reboots for
+	// that, before anything is applied.
+	Reset *Reset `yaml:"reset"`
+	// Has a live system install itself to a disk; what is in the section says to
+	// which. Empty, as {}, it is the only disk there is.
+	Install *Install `yaml:"install"`
 }
 
 // skerryKeys are named when one of them stands at the top of a file.
 var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
-	"firewall", "allow-scripts", "upgrade")
+	"firewall", "allow-scripts", "upgrade", "reset", "install")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.

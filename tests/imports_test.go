@@ -107,6 +107,16 @@ var bans = []ban{
 		reason:  "what judges a version on trial depends on as little of it as can be: it asks the daemon over a socket",
 	},
 	{
+		folder:  "daemon/upgradeplan",
+		imports: []string{"./daemon/upgrade", "./daemon/slot", "os/exec"},
+		reason:  "the controller changes no machine, its own neither: it asks nodes, and these decide by their own keys",
+	},
+	{
+		folder:  "daemon/nodeupgrade",
+		imports: []string{"./daemon/upgradeplan", "./daemon/upgrade", "./daemon/slot"},
+		reason:  "a node upgrades its machine by the command that people use, and is no part of what asks it to",
+	},
+	{
 		folder:  "daemon/initrd",
 		imports: []string{"k8s.io", "./daemon/control", "./daemon/node", "./daemon/boot", "./daemon/cli", "github.com/containerd"},
 		reason:  "the initrd is read whole by the firmware at each boot",

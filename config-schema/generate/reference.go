@@ -126,6 +126,7 @@ var typeNames = map[reflect.Type]string{
 	reflect.TypeFor[configschema.Days]():            "number of days",
 	reflect.TypeFor[configschema.Delay]():           "`now`, or `+` and a number of minutes",
 	reflect.TypeFor[configschema.Size]():            "size such as `512M`, or `auto`",
+	reflect.TypeFor[configschema.AfterInstall]():    "true, false or `poweroff`",
 	reflect.TypeFor[configschema.SyncWait]():        "true, false or a number of seconds",
 	reflect.TypeFor[configschema.KeepName]():        "false",
 	reflect.TypeFor[configschema.ManageHosts]():     "true, false or `localhost`",

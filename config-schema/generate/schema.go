@@ -65,6 +65,7 @@ var special = map[reflect.Type]node{
 	reflect.TypeFor[configschema.Days]():            {"type": []string{"string", "integer"}, "pattern": "^[0-9]{1,5}$"},
 	reflect.TypeFor[configschema.Delay]():           {"type": []string{"string", "integer"}, "pattern": "^(now|[+]?[0-9]{1,6})$"},
 	reflect.TypeFor[configschema.Size]():            {"type": []string{"string", "integer"}, "pattern": "^(auto|[0-9_]+[kKmMgGtT]?(i?[bB])?)$"},
+	reflect.TypeFor[configschema.AfterInstall]():    {"enum": []any{true, false, "poweroff"}},
 	reflect.TypeFor[configschema.SyncWait]():        {"type": []string{"boolean", "integer"}, "minimum": 0},
 	reflect.TypeFor[configschema.KeepName]():        {"const": false},
 	reflect.TypeFor[configschema.ManageHosts]():     {"enum": []any{true, false, "localhost", "template"}},

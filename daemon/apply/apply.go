@@ -99,6 +99,15 @@ func InterimStages() []Stage {
 	return []Stage{{"network", defineInterim}}
 }
 
+// forInstaller are the stages of a live system: it can be logged in to, over the network of the configuration. Commands,
+// files and disks are for the installed one.
+var forInstaller = []string{"hostname", "firewall", "network", "host keys", "users", "ssh keys", "ca certificates", "timezone", "ntp"}
+
+// InstallerStages are those of Stages that a live system has.
+func InstallerStages() []Stage {
+	return slices.DeleteFunc(Stages(), func(s Stage) bool { return !slices.Contains(forInstaller, s.Name) })
+}
+
 // LateStages need the network. They run beside the start of Kubernetes, which
 // must not wait for a host that doesn't answer, nor for a command that doesn't
 // end. What fails of them is for the log: those after it run all the same.

@@ -115,10 +115,11 @@ func TestExecute(t *testing.T) {
 	var mu sync.Mutex
 	var lines []string
 	keep := func(line string) { mu.Lock(); defer mu.Unlock(); lines = append(lines, line) }
-	stop := filepath.Join(t.TempDir(), "stop")
+	dir := t.TempDir()
+	stop := filepath.Join(dir, "stop")
 	started := time.Now()
 	err := kernel{}.Execute(t.Context(), []string{"/bin/sh", "-c",
-		"echo one; echo $A >&2; pwd; (while ! test -e " + stop + "; do sleep 0.1; done) & exit 3"}, []string{"A=two"}, keep)
+		"echo one; echo $A >&2; pwd; (while test -d " + dir + " && ! test -e " + stop + "; do sleep 0.1; done) & exit 3"}, []string{"A=two"}, keep)
 	if took := time.Since(started); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}

@@ -101,6 +101,8 @@ var Effects = []Effect{
 	{Key: "skerry.time", When: Reboot, Why: "it is waited for at boot"},
 	{Key: "skerry.allow-scripts", Stage: "scripts", When: Now},
 	{Key: "skerry.upgrade", When: Now, Why: "skerry upgrade reads it when it is called"},
+	{Key: "skerry.reset", When: Reboot, Why: "it is done at boot, once for its id"},
+	{Key: "skerry.install", When: Never},
 	{Key: "skerry.firewall", Stage: "firewall", When: Now, Why: "connections that are there already stay"},
 	{Key: "skerry.network", Stage: "network", When: Now, Why: "a changed address of the node restarts Kubernetes"},
 	{Key: "skerry.network.ethernets.*.match", Stage: "network", When: Now, Changed: Reboot, Gone: Reboot, Why: "a card that is up keeps its name"},

@@ -15,6 +15,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/efiaddon"
+	"github.com/skerry-os/skerry/daemon/reset"
 )
 
 const (
@@ -29,7 +30,9 @@ const (
 	kernelArgsFile = "/state/kernel-args.json"
 	// kernelArgsBooted has the arguments that this boot began with.
 	kernelArgsBooted = "/run/skerry/kernel-args"
-	commandLineFile  = "/proc/cmdline"
+	// newIdentityFile is there on a boot whose STATE was empty.
+	newIdentityFile = "/run/skerry/" + reset.NewFile
+	commandLineFile = "/proc/cmdline"
 	// secureBootFile is four bytes of attributes, and 1 when it is on.
 	secureBootFile = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 )
@@ -50,6 +53,11 @@ type kernelArgs struct {
 // asks for one only when it is first called in a boot: later, Kubernetes runs.
 func BootKernelArgs(m *Machine, loaded *config.Loaded) (reboot bool, err error) {
 	wanted := loaded.Config.Skerry.Kernel.CommandLine()
+	if wanted == "" {
+		if err := m.adoptKernelArgs(); err != nil {
+			return false, err
+		}
+	}
 	state, known, err := m.kernelArgsState()
 	if err != nil {
 		return false, err
@@ -161,6 +169,30 @@ func (m *Machine) writeAddon(cmdline string) error {
 	}
 	m.Log.Info("the kernel's arguments are written, and wait for a reboot", "args", cmdline)
 	return nil
+}
+
+// adoptKernelArgs remembers on a new STATE the arguments that the machine had
+// before it was reset: they are elsewhere, and outlive it. Who needs none of his
+// own has them taken out then.
+func (m *Machine) adoptKernelArgs() error {
+	if _, isNew, err := m.remembered(newIdentityFile); err != nil || !isNew {
+		return err
+	}
+	if _, known, err := m.kernelArgsState(); err != nil || known {
+		return err
+	}
+	data, err := os.ReadFile(m.path(addonFile))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) { // there are machines without such a partition
+			m.Log.Warn("it isn't known whether there are arguments of the kernel from before", "error", err)
+		}
+		return nil
+	}
+	args, err := efiaddon.CommandLine(data)
+	if err != nil {
+		m.Log.Warn("the addon with the kernel's arguments is broken, and goes", "error", err)
+	}
+	return m.rememberKernelArgs(kernelArgs{Args: args})
 }
 
 // isActive says whether arguments are a part of what the kernel was started

@@ -67,7 +67,9 @@ type Boot struct {
 	// ConfigFile is where `skerry config show` reads what the configuration is
 	// made of. Empty for nowhere.
 	ConfigFile string
-	Log        *slog.Logger
+	// Live is nil on an installed system.
+	Live *Live
+	Log  *slog.Logger
 
 	sequence *phase.Sequence
 	loader   *config.Loader
@@ -97,13 +99,7 @@ type Boot struct {
 // Run boots the machine and stays until ctx ends. A boot that fails stays too:
 // it has told the console why, and goes on answering `skerry status`.
 func (b *Boot) Run(ctx context.Context) error {
-	b.sequence = phase.NewSequence(b.Log, b.tell,
-		phase.Phase{Name: "early", Run: b.early},
-		phase.Phase{Name: "network", Run: b.network},
-		phase.Phase{Name: "clock", Run: b.clock},
-		phase.Phase{Name: "role", Run: b.chooseRole},
-		phase.Phase{Name: clusterPhase, Run: b.cluster},
-	)
+	b.sequence = phase.NewSequence(b.Log, b.tell, b.phases()...)
 	b.running = ctx
 	serving := make(chan error, 1)
 	go func() { serving <- status.Serve(ctx, b.StatusSocket, b.Status, change.Routes(b)...) }()
@@ -116,6 +112,11 @@ func (b *Boot) Run(ctx context.Context) error {
 		}
 		b.Log.Error("the boot stops here: " + err.Error())
 		b.tell("failed: " + err.Error())
+	} else if b.Live != nil {
+		// It is no node, and does what it is for: nothing waits for it any longer.
+		if err := b.Notifier.Ready(); err != nil {
+			return err
+		}
 	} else {
 		b.mu.Lock()
 		b.ready = true
@@ -137,6 +138,19 @@ func (b *Boot) Run(ctx context.Context) error {
 		return nil
 	case err := <-serving:
 		return err
+	}
+}
+
+func (b *Boot) phases() []phase.Phase {
+	if b.Live != nil {
+		return b.livePhases()
+	}
+	return []phase.Phase{
+		{Name: "early", Run: b.early},
+		{Name: "network", Run: b.network},
+		{Name: "clock", Run: b.clock},
+		{Name: "role", Run: b.chooseRole},
+		{Name: clusterPhase, Run: b.cluster},
 	}
 }
 

@@ -135,6 +135,12 @@ func (b *Boot) configure(ctx context.Context, loaded *config.Loaded, err error) 
 	b.booted = loaded
 	b.mu.Unlock()
 	b.Log.Info("cloud-config is valid", "source", loaded.Document.Source, "instance-id", loaded.Document.InstanceID)
+	if b.Live != nil {
+		return b.applyLive(ctx, loaded)
+	}
+	if err := b.reset(ctx, loaded); err != nil {
+		return err
+	}
 	if err := b.renew(ctx, loaded.InstanceID); err != nil {
 		return err
 	}

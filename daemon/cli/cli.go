@@ -70,11 +70,13 @@ The machine is described by one cloud-config. At boot systemd starts
 		daemonCommand(),
 		statusCommand(),
 		configCommand(),
+		installCommand(),
 		certificateCommand(),
 		secretsEncryptCommand(),
 		checkConfigCommand(),
 		upgradeCommand(),
 		imagesCommand(),
+		resetCommand(),
 		versionCommand(),
 	)
 	root.AddCommand(foregroundCommand(configschema.RoleServer), foregroundCommand(configschema.RoleAgent))

@@ -16,12 +16,18 @@ import (
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/install"
+	"github.com/skerry-os/skerry/daemon/live"
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/unit"
 	"github.com/skerry-os/skerry/daemon/upgrade"
+	"github.com/skerry-os/skerry/daemon/version"
 )
+
+// commandLine is the kernel's.
+const commandLine = "/proc/cmdline"
 
 func daemonCommand() *cobra.Command {
 	return &cobra.Command{
@@ -54,6 +60,15 @@ systemd.`,
 				Upgrades:     &upgrade.Upgrader{Log: log, Now: time.Now},
 				ConfigFile:   config.RunningFile,
 				Log:          log,
+			}
+			medium, isLive, err := live.Here(commandLine)
+			if err != nil {
+				return command.Failed(err)
+			}
+			if isLive {
+				i := install.New(medium, version.Skerry, tellLog(log), log)
+				b.Live = &boot.Live{Disks: i.Disks, Install: i.Install,
+					PowerOff: func(ctx context.Context) error { return unit.PowerOff(ctx, units) }}
 			}
 			return command.Failed(b.Run(cmd.Context()))
 		},

@@ -146,6 +146,9 @@ func (l *Loader) local(ctx context.Context) (document *source.Document, instance
 	return l.kept(ctx)
 }
 
+// Waits says whether there is a document, of which a part is on the network.
+func (l *Loader) Waits() bool { return l.pending != nil }
+
 // Network asks the source of the network, unless a document is there and only
 // what it includes is not. The kept copy stands in for a server that doesn't
 // answer or has nothing, but not for an answer that is wrong.

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
@@ -25,6 +24,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/argument"
 	"github.com/skerry-os/skerry/daemon/datastore"
 	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/supervisor"
 )
 
 // components holds the parsed options of the three Kubernetes components.
@@ -115,12 +115,6 @@ func parse(name string, sets cliflag.NamedFlagSets, ours map[string]string, user
 	return nil
 }
 
-// shutdownDelay is for how long kube-apiserver goes on to answer when it is to stop.
-// By then the supervisor, which stops at once, has told its clients to go elsewhere;
-// one that asks kube-apiserver after that is told to wait for a second before it
-// tries again.
-const shutdownDelay = 500 * time.Millisecond
-
 func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]string {
 	tls := func(name string) string { return filepath.Join(l.tls, name) }
 	advertise := opts.Cluster.AdvertiseAddress
@@ -171,11 +165,12 @@ func apiserverArgs(opts Options, l layout, store *datastore.Store) map[string]st
 		"service-account-signing-key-file":   tls("service.current.key"),
 		"service-cluster-ip-range":           strings.Join(opts.Cluster.ServiceCIDR, ","),
 		"service-node-port-range":            opts.Cluster.ServiceNodePortRange,
-		"shutdown-delay-duration":            shutdownDelay.String(),
-		"storage-backend":                    "etcd3",
-		"tls-cert-file":                      tls("serving-kube-apiserver.crt"),
-		"tls-private-key-file":               tls("serving-kube-apiserver.key"),
-		"tls-min-version":                    "VersionTLS12",
+		// One that asks kube-apiserver after that is told to wait for a second before it tries again.
+		"shutdown-delay-duration": supervisor.Drain.String(),
+		"storage-backend":         "etcd3",
+		"tls-cert-file":           tls("serving-kube-apiserver.crt"),
+		"tls-private-key-file":    tls("serving-kube-apiserver.key"),
+		"tls-min-version":         "VersionTLS12",
 	}
 	if !opts.Cluster.OwnEncryption() {
 		args["encryption-provider-config"] = filepath.Join(l.cred, "encryption-config.json")

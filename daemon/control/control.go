@@ -40,6 +40,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/supervisor"
 	"github.com/skerry-os/skerry/daemon/token"
+	"github.com/skerry-os/skerry/daemon/upgradeplan"
 )
 
 // Ports of a server. K3s' node contract fixes 6443; the others listen on the
@@ -318,6 +319,11 @@ func Run(ctx context.Context, opts Options) error {
 				return addons.Run(ctx, addonOptions(opts, layout, apiserver.loopback(), client))
 			})
 		})
+		run("upgrade plans", func(ctx context.Context) error {
+			return elect.leadAgain(ctx, upgradeLease, func(ctx context.Context) error {
+				return upgradeplan.Run(ctx, apiserver.loopback(), opts.Log.With("component", "upgrade plans"))
+			})
+		})
 		if !opts.Cluster.DisableCloudController {
 			run("cloud controller", func(ctx context.Context) error {
 				return elect.lead(ctx, cloudLease, func(ctx context.Context) error { return cloud.Run(ctx, client) })
@@ -372,7 +378,7 @@ func addonOptions(opts Options, layout layout, config *rest.Config, client kuber
 		},
 		Disable: opts.Cluster.Disable,
 		// Not what the first node needs to become Ready: the role bindings, and the user's pod network.
-		Later: []string{"coredns", "local-storage", "metrics-server"},
+		Later: []string{"coredns", "local-storage", "metrics-server", "upgradeplans"},
 		Hold:  func(ctx context.Context) error { return waitFirstNode(ctx, client) },
 		Log:   opts.Log.With("component", "add-ons"),
 	}

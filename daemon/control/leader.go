@@ -21,6 +21,9 @@ const (
 	cloudLease = "k3s-cloud-controller-manager"
 )
 
+// upgradeLease is held by the server that carries UpgradePlans out. K3s has none.
+const upgradeLease = "skerry-upgrade-plans"
+
 // Upstream's times of its own components: a server that is gone is replaced after leaseDuration.
 const (
 	leaseDuration = 15 * time.Second

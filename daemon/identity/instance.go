@@ -79,6 +79,18 @@ func Instance(dir string) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
+// Forget removes what makes this node itself, and for which instance it was. It
+// can be repeated after a power cut at any point.
+func Forget(dir string) error {
+	if err := removeBelongings(dir); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(dir, instanceFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return SyncDir(dir)
+}
+
 // removeBelongings makes the removal of each file durable before the next: what
 // is recorded later must not be true too early.
 func removeBelongings(dir string) error {

@@ -6,7 +6,11 @@
 // the image's read-only /etc, and binds what must outlive a boot into it.
 //
 // "skerry-initrd check DEVICE" checks a file system of the disk, and repairs it; systemd-fsck@.service runs that.
+// "skerry-initrd reset" does the reset that waits on STATE; skerry-reset.service runs that, before DATA is.
+// "skerry-initrd reset-menu" asks at the console for one; the entry of the boot menu leads to it.
 // "skerry-initrd rescue" offers a shell on the console of a machine that can't start.
+// "skerry-initrd medium" waits for the medium that a live system runs from; under the name skerry-live-generator it is a
+// generator of systemd's, which makes the units of a live system.
 //
 // Every step is idempotent, and prints one line. The first that fails ends the
 // program with an error that names it: the machine must not go on with half of
@@ -20,19 +24,28 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
 
 func main() {
-	r := root{mounter: kernel{}, out: os.Stdout}
+	r := root{mounter: kernel{}, out: os.Stdout, cmdline: commandLine, units: "/run/systemd/system"}
+	if filepath.Base(os.Args[0]) == generatorName {
+		if len(os.Args) != 4 {
+			fmt.Fprintf(os.Stderr, "%s: systemd gives it three folders\n", generatorName)
+			os.Exit(exitUsage)
+		}
+		exitOn(generate(os.Args[2], r.cmdline))
+		return
+	}
 	flag.StringVar(&r.dir, "sysroot", "/sysroot", "where the root file system is mounted")
 	flag.StringVar(&r.run, "run", "/run/skerry", "folder on a tmpfs that lives on after the initrd")
 	flag.StringVar(&r.stateDevice, "state", "/dev/disk/by-partlabel/skerry-state", "partition of the machine's identity")
 	flag.StringVar(&r.dataDevice, "data", "/dev/disk/by-partlabel/skerry-data", "partition of /var")
 	timeout := flag.Duration("timeout", 90*time.Second, "how long to wait for the partitions to appear")
 	flag.Parse()
-	r.check = r.repair
+	r.check, r.repart, r.reboot = r.repair, systemdRepart, restartMachine
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -40,16 +53,26 @@ func main() {
 	case "check":
 		exitOn(r.repair(ctx, flag.Arg(1)))
 		return
+	case "reset":
+		exitOn(r.perform(ctx))
+		return
+	case "reset-menu":
+		exitOn(r.menu(ctx, os.Stdin, menuPatience))
+		return
 	case "rescue":
 		exitOn(rescue(ctx, os.Stdin, os.Stdout, rescuePatience, consoleShell))
 		return
-	case "":
+	case "medium", "":
 	default:
-		fmt.Fprintf(os.Stderr, "skerry-initrd: %q is none of check, rescue and nothing\n", flag.Arg(0))
+		fmt.Fprintf(os.Stderr, "skerry-initrd: %q is none of check, reset, reset-menu, rescue, medium and nothing\n", flag.Arg(0))
 		os.Exit(exitUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
+	if flag.Arg(0) == "medium" {
+		exitOn(r.medium(ctx, opticalDrives, attachLoop))
+		return
+	}
 	exitOn(r.prepare(ctx, steps()))
 }
 

@@ -18,6 +18,7 @@ type mounter interface {
 	// mounted says whether something is mounted on a path.
 	mounted(path string) (bool, error)
 	mount(source, target, fstype string, flags uintptr, options string) error
+	unmount(target string) error
 }
 
 // kernel is the mounter that mounts.
@@ -35,6 +36,13 @@ func (kernel) mounted(path string) (bool, error) {
 func (kernel) mount(source, target, fstype string, flags uintptr, options string) error {
 	if err := unix.Mount(source, target, fstype, flags, options); err != nil {
 		return fmt.Errorf("mount %s on %s: %w", source, target, err)
+	}
+	return nil
+}
+
+func (kernel) unmount(target string) error {
+	if err := unix.Unmount(target, 0); err != nil {
+		return fmt.Errorf("unmount %s: %w", target, err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/reset"
 )
 
 // root is the root file system being prepared.
@@ -24,8 +25,12 @@ type root struct {
 	run         string // survives the move to the root
 	stateDevice string
 	dataDevice  string
+	cmdline     string // the kernel's command line, as a file
+	units       string // systemd's folder for units of this boot, which survives, too
 	mounter     mounter
 	check       func(ctx context.Context, device string) error // checks and repairs a file system
+	repart      func(ctx context.Context, args ...string) (said string, err error)
+	reboot      func() error // doesn't return, but when it fails
 	out         io.Writer
 }
 
@@ -44,6 +49,7 @@ func steps() []step {
 		{"lay a tmpfs over /etc", overlayEtc},
 		{"set machine-id", setMachineID},
 		{"bind /etc/rancher and /etc/ssh/keys from STATE", bindState},
+		{"units of a live system, on one", liveRoot},
 		{"read programs ahead", readAhead},
 	}
 }
@@ -94,19 +100,30 @@ func (r *root) mountDevice(ctx context.Context, device, target string, flags uin
 // waitFor waits for a device: udev makes its name some time after systemd-repart
 // has made the partition.
 func waitFor(ctx context.Context, path string) error {
+	err := poll(ctx, func() (bool, error) {
+		_, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s did not appear: %w", path, err)
+	}
+	return err
+}
+
+// poll asks until it is told that it is so.
+func poll(ctx context.Context, ask func() (bool, error)) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		_, err := os.Stat(path)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if done, err := ask(); err != nil || done {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not appear: %w", path, context.Cause(ctx))
+			return context.Cause(ctx)
 		case <-tick.C:
 		}
 	}
@@ -149,7 +166,16 @@ func overlayEtc(_ context.Context, r *root) error {
 // before systemd of the root looks for it: that one would invent another, and
 // take every boot for the first.
 func setMachineID(_ context.Context, r *root) error {
-	id, err := identity.EnsureMachineID(r.path("/state/machine-id"))
+	file := r.path("/state/machine-id")
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(r.run, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(r.run, reset.NewFile), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	id, err := identity.EnsureMachineID(file)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,12 @@ func (m *recorder) mount(source, target, fstype string, flags uintptr, options s
 	return nil
 }
 
+func (m *recorder) unmount(target string) error {
+	m.calls = append(m.calls, "unmount "+target)
+	delete(m.on, target)
+	return nil
+}
+
 // machine is a root as the image has it, with devices that are there.
 func machine(t *testing.T) (*root, *recorder, *bytes.Buffer) {
 	t.Helper()
@@ -62,7 +68,8 @@ func machine(t *testing.T) (*root, *recorder, *bytes.Buffer) {
 	}
 	return &root{
 		dir: filepath.Join(dir, "root"), run: filepath.Join(dir, "run"), mounter: m, out: out,
-		check:       func(context.Context, string) error { return nil },
+		check:   func(context.Context, string) error { return nil },
+		cmdline: cmdlineOf(t, "roothash=00"), units: filepath.Join(dir, "units"),
 		stateDevice: filepath.Join(dir, "state-device"), dataDevice: filepath.Join(dir, "data-device"),
 	}, m, out
 }

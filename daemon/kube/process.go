@@ -23,6 +23,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/identity"
 	"github.com/skerry-os/skerry/daemon/node"
 	"github.com/skerry-os/skerry/daemon/nodeaddr"
+	"github.com/skerry-os/skerry/daemon/nodeupgrade"
 	"github.com/skerry-os/skerry/daemon/notify"
 )
 
@@ -38,12 +39,14 @@ const (
 type process struct {
 	configFile string
 	role       string // of the node process, "" for what the configuration says
-	cluster    configschema.Cluster
-	nodeName   string
-	nodeIPs    []net.IP // the first is by which the node is known
-	external   []net.IP
-	notifier   *notify.Notifier
-	log        *slog.Logger
+	// upgradeProgram is that of the node process, "" for the image's own.
+	upgradeProgram string
+	cluster        configschema.Cluster
+	nodeName       string
+	nodeIPs        []net.IP // the first is by which the node is known
+	external       []net.IP
+	notifier       *notify.Notifier
+	log            *slog.Logger
 }
 
 func (p *process) flags(cmd *cobra.Command) {
@@ -224,6 +227,7 @@ func nodeCommand() *cobra.Command {
 		},
 	}
 	p.flags(cmd)
+	cmd.Flags().StringVar(&p.upgradeProgram, "upgrade-program", "", "upgrade this machine by `PROGRAM` upgrade check, apply and status when an UpgradePlan asks for it; "+nodeupgrade.DefaultProgram+" by default, on a machine with slots")
 	cmd.Flags().StringVar(&p.role, "role", "", "whether the machine is a `server` or an agent; agent by default where the configuration has a server")
 	return cmd
 }
@@ -243,16 +247,33 @@ func (p *process) node(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	upgrades, err := p.upgrades()
+	if err != nil {
+		return err
+	}
 	return node.Run(ctx, node.Options{
-		Cluster:      p.cluster,
-		Server:       p.isServer(),
-		NodeName:     p.nodeName,
-		NodeIPs:      p.nodeIPs,
-		ExternalIPs:  p.external,
-		NodePassword: password,
-		BootID:       bootID,
-		Status:       p.status,
-		Ready:        p.ready,
-		Log:          p.log,
+		Cluster:        p.cluster,
+		Server:         p.isServer(),
+		NodeName:       p.nodeName,
+		NodeIPs:        p.nodeIPs,
+		ExternalIPs:    p.external,
+		NodePassword:   password,
+		BootID:         bootID,
+		UpgradeProgram: upgrades,
+		Status:         p.status,
+		Ready:          p.ready,
+		Log:            p.log,
 	})
+}
+
+// upgrades is the program that upgrades this machine for the cluster.
+func (p *process) upgrades() (string, error) {
+	if p.upgradeProgram != "" {
+		return p.upgradeProgram, nil
+	}
+	has, err := nodeupgrade.HasSlots()
+	if err != nil || !has {
+		return "", err
+	}
+	return nodeupgrade.DefaultProgram, nil
 }

@@ -274,7 +274,8 @@ func (b *Balancer) stepLocked(s *server, e event) {
 		s.mute = false
 	}
 	b.enterLocked(s, next(s.state, e, s.listed || !b.anyListedLocked(), len(s.conns)))
-	if s.state == Failed {
+	// One that takes no new connections while its tunnel is up is stopping, and answers what it has been asked.
+	if s.state == Failed && (e != dialFailed || !s.up || s.mute) {
 		s.closeConns()
 	}
 }

@@ -31,6 +31,7 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/expiry"
 	"github.com/skerry-os/skerry/daemon/join"
+	"github.com/skerry-os/skerry/daemon/nodeupgrade"
 	"github.com/skerry-os/skerry/daemon/tunnel"
 	"github.com/skerry-os/skerry/daemon/upgrade"
 )
@@ -55,6 +56,8 @@ type Options struct {
 	NodePassword string
 	// BootID tells this machine from a copy of it.
 	BootID string
+	// UpgradeProgram is the skerry that upgrades this machine when the cluster asks for it; empty where it has no slots.
+	UpgradeProgram string
 	// Status tells what the node is doing, in one line, for systemd and the
 	// console. Ready is called once, when the cluster says the node is Ready.
 	Status func(string)
@@ -158,6 +161,14 @@ func Run(ctx context.Context, opts Options) error {
 		if err := annotateAddresses(ctx, client, opts, config); err != nil {
 			return err // the node may wait for it
 		}
+		if opts.UpgradeProgram != "" {
+			run("upgrades", func(ctx context.Context) error {
+				return nodeupgrade.Run(ctx, nodeupgrade.Options{
+					Client: client, Node: opts.NodeName, Boot: opts.BootID,
+					Machine: nodeupgrade.NewProgram(opts.UpgradeProgram), Log: opts.Log.With("component", "upgrades"),
+				})
+			})
+		}
 		// Theirs are rights that a new cluster has to make first.
 		if err := waitAPI(ctx, client, opts.Log); err != nil {
 			return err
@@ -178,8 +189,8 @@ func Run(ctx context.Context, opts Options) error {
 		}
 		opts.Status("node " + opts.NodeName + " is Ready")
 		opts.Ready()
-		go tellUpgrades(ctx, client, opts.NodeName, upgrade.RecordFile, opts.Log)
-		expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
+		go expiry.Warn(ctx, client, opts.Cluster.DataDir, opts.NodeName, opts.Log)
+		tellUpgrades(ctx, client, opts.NodeName, upgrade.RecordFile, opts.Log)
 		<-ctx.Done()
 		return nil
 	})

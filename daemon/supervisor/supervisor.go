@@ -184,6 +184,11 @@ const (
 	shutdownTimeout = 5 * time.Second
 )
 
+// Drain is for how long a stopping server goes on to answer what it has been asked,
+// with its tunnels open: where one ends, the node's load balancer cuts all
+// connections to the server. Clients are told to go elsewhere when it begins.
+const Drain = 500 * time.Millisecond
+
 // Serve is ListenAndServe on a listener, which it closes.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
@@ -217,9 +222,16 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		<-background.Done()
 		timeout, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- server.Shutdown(timeout) }()
+		select {
+		case err := <-ended:
+			ended <- err
+		case <-time.After(Drain):
+		}
 		s.tunnel.Close()
 		egress.Close() //nolint:errcheck // its connections are the apiserver's, which ends too
-		if server.Shutdown(timeout) != nil {
+		if <-ended != nil {
 			server.Close() //nolint:errcheck // watches don't end by themselves
 		}
 	}()

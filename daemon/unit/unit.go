@@ -76,6 +76,15 @@ func Reboot(ctx context.Context, m Manager) error {
 	return nil
 }
 
+// PowerOff asks systemd to switch the machine off, as systemctl poweroff does, and
+// returns.
+func PowerOff(ctx context.Context, m Manager) error {
+	if _, err := m.StartUnitContext(ctx, "poweroff.target", "replace-irreversibly", nil); err != nil {
+		return fmt.Errorf("start poweroff.target: %w", err)
+	}
+	return nil
+}
+
 // Processor weights of systemd.resource-control(5): what a unit gets when others
 // want the processor too.
 const (

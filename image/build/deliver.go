@@ -72,6 +72,11 @@ func (b *build) deliver(ctx context.Context) error {
 	fmt.Printf("%s: root %s, UKI %s (initrd %s), %s of %s on disk, %.1fs\n", raw,
 		mib(m.Bytes["root"]), mib(m.Bytes["uki"]), mib(m.Bytes["initrd"]),
 		mib(m.Bytes["raw_on_disk"]), mib(m.Bytes["raw"]), time.Since(begun).Seconds())
+	if b.iso {
+		if m.Bytes["iso"], err = b.deliverISO(ctx); err != nil {
+			return err
+		}
+	}
 	if b.compress {
 		begun = time.Now()
 		if err := b.compressDisk(ctx, raw+".zst"); err != nil {

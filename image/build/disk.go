@@ -25,18 +25,7 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 		return err
 	}
 	esp := filepath.Join(dir, "esp")
-	boot := b.result("base", "root/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
-	for to, from := range map[string]string{
-		"EFI/BOOT/BOOTX64.EFI":                     boot, // what firmware starts when told nothing
-		"EFI/systemd/systemd-bootx64.efi":          boot, // what bootctl looks for
-		"EFI/Linux/skerry_" + b.version() + ".efi": b.result("uki", "skerry.efi"),
-		"loader/loader.conf":                       b.source("image/loader.conf"),
-	} {
-		if err := copyFile(from, filepath.Join(esp, to), 0o644); err != nil {
-			return err
-		}
-	}
-	if err := b.setTimes(esp); err != nil { // they are in the vfat file system, too
+	if err := b.layESP(esp); err != nil {
 		return err
 	}
 	definitions := filepath.Join(dir, "repart")
@@ -70,6 +59,25 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 	}
 	return nil
 }
+
+// layESP makes a folder with what is on the ESP of an installed machine.
+func (b *build) layESP(esp string) error {
+	boot := b.result("base", "root/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+	for to, from := range map[string]string{
+		"EFI/BOOT/BOOTX64.EFI":            boot, // what firmware starts when told nothing
+		"EFI/systemd/systemd-bootx64.efi": boot, // what bootctl looks for
+		b.ukiPath():                       b.result("uki", "skerry.efi"),
+		"loader/loader.conf":              b.source("image/loader.conf"),
+	} {
+		if err := copyFile(from, filepath.Join(esp, to), 0o644); err != nil {
+			return err
+		}
+	}
+	return b.setTimes(esp) // they are in the vfat file system, too
+}
+
+// ukiPath is where the UKI is on an ESP.
+func (b *build) ukiPath() string { return "EFI/Linux/skerry_" + b.version() + ".efi" }
 
 // setTimes gives all that is below a folder, and the folder, the time of the epoch.
 func (b *build) setTimes(dir string) error {

@@ -34,6 +34,7 @@ type options struct {
 	payload    string // make a payload for upgrades in this folder, and no disk
 	signKey    string // minisign's secret key that signs it
 	setVersion string // instead of that of image/versions.env
+	iso        bool   // also write the .iso
 }
 
 func main() {
@@ -53,6 +54,7 @@ func main() {
 	flag.StringVar(&o.payload, "payload", "", "make what machines upgrade from in this folder, instead of a disk")
 	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload; its password is in "+payloadPassword)
 	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
+	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "build: unexpected argument %q\n", flag.Arg(0))
@@ -106,7 +108,8 @@ func becomeRoot(o options) error {
 	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH," + payloadPassword, "--", self,
 		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
 		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
-		"-compress=" + strconv.FormatBool(o.compress), "-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion}
+		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso),
+		"-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion}
 	return syscall.Exec(sudo, args, os.Environ())
 }
 

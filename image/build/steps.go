@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -29,6 +30,20 @@ var steps = []step{
 	{"initrd", "initrd", initrdKey, makeInitrd},
 	{"uki", "unified kernel image", ukiKey, makeUKI},
 	{"disk", "partitions", diskKey, makeDisk},
+}
+
+// isoSteps follow where an ISO image is wanted.
+var isoSteps = []step{
+	{"format-tools", "tools tree: xorriso, sfdisk, mtools", formatToolsKey, makeFormatTools},
+	{"iso", "ISO image", isoKey, makeISO},
+}
+
+// wanted are the steps of this build.
+func (o options) wanted() []step {
+	if o.iso {
+		return slices.Concat(steps, isoSteps)
+	}
+	return steps
 }
 
 // A build is one run of the steps.
@@ -66,7 +81,7 @@ func newBuild(o options) (*build, error) {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return nil, err
 	}
-	p, err := newProgress(filepath.Join(o.out, "log"), len(steps))
+	p, err := newProgress(filepath.Join(o.out, "log"), len(o.wanted()))
 	if err != nil {
 		return nil, err
 	}
@@ -90,13 +105,18 @@ func (b *build) source(path string) string { return filepath.Join(b.repo, path) 
 
 // inTools runs a command inside the tools tree; binds are names under /mnt → host folders.
 func (b *build) inTools(ctx context.Context, binds map[string]string, args ...string) error {
-	t := tool{Tree: b.result("tools", "tree"), Binds: binds, Args: args,
+	return b.inTree(ctx, "tools", binds, args...)
+}
+
+// inTree runs a command likewise inside the tree that a step has made.
+func (b *build) inTree(ctx context.Context, step string, binds map[string]string, args ...string) error {
+	t := tool{Tree: b.result(step, "tree"), Binds: binds, Args: args,
 		Env: map[string]string{"SOURCE_DATE_EPOCH": b.epoch}}
 	return t.run(ctx, b.progress.log)
 }
 
 func (b *build) runSteps(ctx context.Context) error {
-	for _, s := range steps {
+	for _, s := range b.wanted() {
 		if s.name == "disk" && b.payload != "" {
 			return b.makePayload(ctx)
 		}

@@ -32,17 +32,37 @@ var toolsPackages = []string{
 	"util-linux",
 }
 
-func (b *build) mmdebstrapArgs(dir string) []string {
-	return []string{"mmdebstrap", "--variant=minbase", "--include=" + strings.Join(toolsPackages, ","),
+// formatPackages are those of another tree, for the formats an image is delivered in: another format must not build the
+// image anew.
+var formatPackages = []string{
+	"xorriso",    // ISO
+	"fdisk",      // sfdisk, which puts a partition table into it
+	"dosfstools", // its ESP
+	"mtools",     // same
+}
+
+func (b *build) mmdebstrapArgs(packages []string, dir string) []string {
+	return []string{"mmdebstrap", "--variant=minbase", "--include=" + strings.Join(packages, ","),
 		b.versions["DEBIAN_SUITE"], dir}
 }
 
-func toolsKey(b *build, d *digest) { d.text(b.mmdebstrapArgs("")...) }
+func toolsKey(b *build, d *digest) { d.text(b.mmdebstrapArgs(toolsPackages, "")...) }
+
+func formatToolsKey(b *build, d *digest) { d.text(b.mmdebstrapArgs(formatPackages, "")...) }
 
 // makeTools makes tree/: a root file system with everything that makes images. The host needs no
 // more than mmdebstrap, and which distribution it runs makes no difference to what is built.
 func makeTools(ctx context.Context, b *build, dir string) error {
-	args := b.mmdebstrapArgs(filepath.Join(dir, "tree"))
+	return b.bootstrap(ctx, toolsPackages, dir)
+}
+
+// makeFormatTools makes tree/ likewise.
+func makeFormatTools(ctx context.Context, b *build, dir string) error {
+	return b.bootstrap(ctx, formatPackages, dir)
+}
+
+func (b *build) bootstrap(ctx context.Context, packages []string, dir string) error {
+	args := b.mmdebstrapArgs(packages, filepath.Join(dir, "tree"))
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = b.progress.log, b.progress.log
 	if err := cmd.Run(); err != nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -12,6 +13,13 @@ func ukiKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.keys["verity"], b.keys["initrd"], b.cmdline)
 	d.tree(b.source("image/cmdline"))
 }
+
+// Entries of the boot menu, in the form of os-release(5), and the argument that has skerry-reset-menu.service of the initrd ask.
+const (
+	mainProfile   = "ID=main"
+	resetProfile  = "ID=reset\nTITLE=Reset"
+	resetArgument = "rd.skerry.reset=ask"
+)
 
 // kernelCommandLine is what the kernel of this image is started with; it is part of the UKI and
 // can't be changed on the machine.
@@ -45,10 +53,22 @@ func makeUKI(ctx context.Context, b *build, dir string) error {
 		return err
 	}
 	binds := map[string]string{"out": dir, "base": b.result("base", ""), "initrd": b.result("initrd", "")}
-	return b.inTools(ctx, binds, "ukify", "build",
+	// Another entry of the boot menu: the same kernel with one more argument (systemd-stub(7), multi-profile images).
+	err = b.inTools(ctx, binds, "ukify", "build", "--profile="+resetProfile, "--cmdline="+cmdline+" "+resetArgument,
+		"--stub=/mnt/base/root/usr/lib/systemd/boot/efi/addonx64.efi.stub", "--output=/mnt/out/reset.efi")
+	if err != nil {
+		return err
+	}
+	err = b.inTools(ctx, binds, "ukify", "build",
 		"--linux=/mnt/base/vmlinuz", "--uname="+kernel,
 		"--initrd=/mnt/initrd/initrd.zst", "--cmdline="+cmdline, "--os-release=@/mnt/out/os-release",
 		// The stub goes with the kernel and systemd of the image, not with the tools.
 		"--stub=/mnt/base/root/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+		// The first profile is what is started when nothing is chosen, and has to be there for the others to be others.
+		"--profile="+mainProfile, "--join-profile=/mnt/out/reset.efi",
 		"--output=/mnt/out/skerry.efi")
+	if err != nil {
+		return err
+	}
+	return os.Remove(filepath.Join(dir, "reset.efi"))
 }

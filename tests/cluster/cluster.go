@@ -196,6 +196,8 @@ func Helper() {
 		err = runCrun(os.Args[1:])
 	case sysctlRole:
 		err = shadowSysctls()
+	case upgradeRole:
+		err = runUpgrade(os.Args[1:])
 	default:
 		return
 	}

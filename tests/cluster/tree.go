@@ -50,6 +50,11 @@ Before=sysinit.target systemd-sysctl.service
 Type=oneshot
 ExecStart=/usr/libexec/test/` + sysctlRole + `
 `,
+	// There are no slots.
+	"usr/lib/systemd/system/skerry-node.service.d/test.conf": `[Service]
+ExecStart=
+ExecStart=/usr/bin/skerry node --config /run/skerry/cluster.yaml --role=${SKERRY_ROLE} --upgrade-program=/usr/libexec/test/` + upgradeRole + `
+`,
 }
 
 // links are symbolic links of the tree.
@@ -113,7 +118,7 @@ func writeTree(image, dir string) error {
 		}
 	}
 	// This program, for its roles inside the machine.
-	for _, role := range []string{runtimeRole, sysctlRole} {
+	for _, role := range []string{runtimeRole, sysctlRole, upgradeRole} {
 		if err := copySelf(filepath.Join(dir, "usr/libexec/test", role)); err != nil {
 			return err
 		}

@@ -26,6 +26,11 @@ func newOverlay(ctx context.Context, base, format, overlay string, gib int) erro
 	return runTool(ctx, qemuImg, args...)
 }
 
+// newBlank makes an empty qcow2 disk.
+func newBlank(ctx context.Context, path string, gib int) error {
+	return runTool(ctx, qemuImg, "create", "-q", "-f", "qcow2", path, fmt.Sprintf("%dG", gib))
+}
+
 // newVars makes a machine's own UEFI variable store. It is qcow2 like the disk, for a snapshot wants to store both.
 func newVars(ctx context.Context, template, path string) error {
 	return runTool(ctx, qemuImg, "convert", "-q", "-f", "raw", "-O", "qcow2", template, path)

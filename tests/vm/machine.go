@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -52,6 +53,14 @@ type MachineConfig struct {
 	FwCfg map[string][]byte
 	// User is who logs in with the lab's key, if not the image's own user. It needs sudo without a password.
 	User string
+	// Blank has the machine's disk empty, in the place of the image.
+	Blank bool
+	// Medium is an ISO image that the firmware starts where it finds nothing on the disk: in a CD drive, or as a disk with
+	// MediumIsDisk.
+	Medium       string
+	MediumIsDisk bool
+	// MediumFirst has the firmware start the medium whatever is on the disk.
+	MediumFirst bool
 	// Clock is what the hardware's clock shows at each power-on, as after an empty battery. Zero for the time.
 	Clock time.Time
 }
@@ -108,7 +117,11 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
 		}
 		return m, m.SetUserData(cfg.UserData)
 	}
-	if err := newOverlay(ctx, l.cfg.Image, "raw", m.disk, cfg.Disk); err != nil {
+	disk := func() error { return newOverlay(ctx, l.cfg.Image, "raw", m.disk, cfg.Disk) }
+	if cfg.Blank {
+		disk = func() error { return newBlank(ctx, m.disk, cfg.Disk) }
+	}
+	if err := disk(); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
 	}
 	if err := newVars(ctx, l.firmware.vars, m.varsPath()); err != nil {
@@ -165,6 +178,30 @@ func (m *Machine) SetUserData(userData []byte) error {
 	return writeSeed(m.seedPath(), files)
 }
 
+// RemoveUserData takes the NoCloud volume out at the machine's next power-on or reset.
+func (m *Machine) RemoveUserData() error { return os.Remove(m.seedPath()) }
+
+// RemoveMedium takes the medium out at the machine's next power-on or reset.
+func (m *Machine) RemoveMedium() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cfg.Medium = ""
+}
+
+// Type writes to the machine's serial console, as somebody at a terminal would.
+func (m *Machine) Type(text string) error {
+	m.mu.Lock()
+	q, ok := m.process.(*qemu)
+	m.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("type on the console of %s: it is no virtual machine that is on", m.cfg.Name)
+	}
+	if _, err := io.WriteString(q.keys, text); err != nil {
+		return fmt.Errorf("type on the console of %s: %w", m.cfg.Name, err)
+	}
+	return nil
+}
+
 // Running says whether the machine is switched on.
 func (m *Machine) Running() bool {
 	m.mu.Lock()
@@ -204,6 +241,12 @@ func (m *Machine) Shutdown(ctx context.Context) error {
 // whether it went down is for the caller to see.
 func (m *Machine) systemctl(ctx context.Context, verb string) error {
 	_, err := m.Run(ctx, "sudo systemctl "+verb+" --no-block")
+	return m.WentDown(err)
+}
+
+// WentDown is the error of a command that has the machine go down: nil where the machine was quicker than the command's
+// status.
+func (m *Machine) WentDown(err error) error {
 	var ended *ssh.ExitMissingError
 	if errors.As(err, &ended) {
 		return nil

@@ -90,6 +90,7 @@ func (m *Machine) startVirtual(ctx context.Context, console *Console, messages i
 		disk: m.disk, vars: m.varsPath(), firmware: m.lab.firmware, accel: m.lab.accel, snapshot: m.snapshot,
 		disks: m.cfg.Disks, smbios: m.cfg.SMBIOS, credentials: m.cfg.Credentials,
 		discs: m.cfg.Discs, clock: m.cfg.Clock,
+		medium: m.cfg.Medium, mediumIsDisk: m.cfg.MediumIsDisk, mediumFirst: m.cfg.MediumFirst,
 	}
 	if h.fwCfg, err = writeFwCfg(m.dir, m.cfg.FwCfg); err != nil {
 		return nil, err

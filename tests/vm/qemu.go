@@ -56,6 +56,9 @@ type hardware struct {
 	discs       []string          // in CD drives
 	fwCfg       map[string]string // files by their names in the guest
 	clock       time.Time         // zero for the time
+
+	medium                    string // that is started where the disk can't be, or before it; "" for none
+	mediumIsDisk, mediumFirst bool
 }
 
 // nic is a network card as QEMU makes it.
@@ -92,7 +95,7 @@ func (h hardware) args() []string {
 		"-drive", "if=pflash,unit=1,format=qcow2,file=" + quoteOption(h.vars),
 		"-device", "virtio-rng-pci",
 		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=" + quoteOption(h.disk),
-		"-device", "virtio-blk-pci,drive=disk,serial=disk,bootindex=0",
+		"-device", fmt.Sprintf("virtio-blk-pci,drive=disk,serial=disk,bootindex=%d", diskIndex),
 		"-chardev", "stdio,id=console,signal=off",
 		"-serial", "chardev:console",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD),
@@ -119,6 +122,7 @@ func (h hardware) args() []string {
 			"-drive", "if=none,id="+id+",format=raw,media=cdrom,readonly=on,file="+quoteOption(disc),
 			"-device", "ide-cd,drive="+id)
 	}
+	args = append(args, h.mediumArgs()...)
 	for _, name := range slices.Sorted(maps.Keys(h.fwCfg)) {
 		args = append(args, "-fw_cfg", "name="+name+",file="+quoteOption(h.fwCfg[name]))
 	}
@@ -138,13 +142,38 @@ func (h hardware) args() []string {
 	return args
 }
 
+// The order in which the firmware looks for something to start.
+const (
+	firstIndex = iota
+	diskIndex
+	lastIndex
+)
+
+func (h hardware) mediumArgs() []string {
+	if h.medium == "" {
+		return nil
+	}
+	index, media, device := lastIndex, "cdrom", "ide-cd,drive=medium"
+	if h.mediumFirst {
+		index = firstIndex
+	}
+	if h.mediumIsDisk {
+		media, device = "disk", "virtio-blk-pci,drive=medium,serial=medium"
+	}
+	return []string{
+		"-drive", "if=none,id=medium,format=raw,readonly=on,media=" + media + ",file=" + quoteOption(h.medium),
+		"-device", fmt.Sprintf("%s,bootindex=%d", device, index),
+	}
+}
+
 // quoteOption doubles commas, which separate QEMU's options.
 func quoteOption(path string) string { return strings.ReplaceAll(path, ",", ",,") }
 
 // qemu is one running QEMU process: one boot of a machine.
 type qemu struct {
 	control  *qmp
-	cables   []net.Conn // Ethernet frames of each card
+	keys     io.WriteCloser // of the serial console
+	cables   []net.Conn     // Ethernet frames of each card
 	killOnce func()
 	exited   chan struct{} // closed when the process is gone and its console is complete
 	err      error         // of a process that ended by itself and badly; valid after exited
@@ -185,6 +214,11 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 	cmd := exec.Command(qemuBinary, h.args()...)
 	cmd.ExtraFiles = inherited
 	cmd.Stdout = out
+	if q.keys, err = cmd.StdinPipe(); err != nil {
+		control.Close()
+		q.closeWires()
+		return nil, err
+	}
 	cmd.Stderr = io.MultiWriter(messages, &head{buf: &complaints, max: 4096})
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Pdeathsig: syscall.SIGKILL, // no machine outlives the harness, however that ends

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/skerry-os/skerry/tests/vm"
+)
+
+// installTimeout is from power-on with the medium to an installed disk.
+const installTimeout = 400 * time.Second
+
+// What the console says of an installation.
+var (
+	saysLive      = regexp.MustCompile("live system: run `skerry install`")
+	saysWriting   = regexp.MustCompile(`install: write the system to /dev/vda`)
+	saysReading   = regexp.MustCompile(`install: read the system back`)
+	saysInstalled = regexp.MustCompile(`installed to /dev/vda in \d+ seconds`)
+	saysAlready   = regexp.MustCompile(`Skerry is installed already on /dev/vda`)
+)
+
+// iso is the ISO image that was built with the raw one.
+func (t *T) iso() (string, error) {
+	path := strings.TrimSuffix(t.Image, ".raw") + ".iso"
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w: run `make iso`", err)
+	}
+	return path, nil
+}
+
+// addToInstall adds a machine with an empty disk and the medium, switched off. config is its cloud-config without a name;
+// an empty one leaves it without.
+func (t *T) addToInstall(ctx context.Context, config string, machine vm.MachineConfig) (*vm.Machine, error) {
+	iso, err := t.iso()
+	if err != nil {
+		return nil, err
+	}
+	// Nothing is on the disk before, and the firmware says so.
+	t.ExpectOnConsole(vm.Allowance{Re: regexp.MustCompile(`BdsDxe: failed to (load|start) Boot\d+`), Reason: "the disk is empty"})
+	if config != "" {
+		machine.UserData, err = vm.Override([]byte(config), vm.Overrides{Hostname: machine.Name, AuthorizedKey: t.lab.AuthorizedKey()})
+		if err != nil {
+			return nil, err
+		}
+	}
+	machine.Blank, machine.Medium = true, iso
+	return t.lab.Add(ctx, machine)
+}
+
+// installs waits until a machine that is on has installed itself, and takes all away that it was installed with, so that what
+// follows comes from its disk.
+func (t *T) installs(ctx context.Context, m *vm.Machine) error {
+	if _, err := m.WaitConsole(ctx, installTimeout, saysReading); err != nil {
+		return err
+	}
+	boot := m.Boots()
+	m.RemoveMedium()
+	if err := m.RemoveUserData(); err != nil {
+		return err
+	}
+	if err := t.rebooted(ctx, m, boot); err != nil {
+		return err
+	}
+	line, ok := m.Consoles()[boot-1].Find(saysInstalled)
+	if !ok {
+		return fmt.Errorf("its console doesn't say %q", saysInstalled)
+	}
+	t.Note("%.1fs after power-on: %s", line.At.Seconds(), line.Text)
+	return nil
+}
+
+// rebooted waits until a machine has rebooted, which was booted so many times before.
+func (*T) rebooted(ctx context.Context, m *vm.Machine, before int) error {
+	return vm.Wait(ctx, m.Name()+" to reboot into what was installed", installTimeout, func(context.Context) error {
+		if m.Boots() > before {
+			return nil
+		}
+		return fmt.Errorf("its console ends with %q", m.Console().Last().Text)
+	})
+}
+
+// isInstalled checks that a machine one can log in to runs from its disk, with what it needs to be upgraded.
+func isInstalled(ctx context.Context, m *vm.Machine) error {
+	out, err := m.Run(ctx, "cat /proc/cmdline; lsblk --noheadings --output PARTLABEL,MOUNTPOINTS /dev/vda; sudo ls /efi/EFI/Linux")
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{"skerry-esp", "_empty", "skerry-state /state", "skerry-data", "skerry_"} {
+		if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+			return fmt.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	for _, no := range []string{"skerry-live", "extra.d"} {
+		if strings.Contains(out, no) {
+			return fmt.Errorf("%q is in\n%s", no, out)
+		}
+	}
+	return nil
+}
