@@ -93,7 +93,7 @@ func (b *Boot) install(ctx context.Context) error {
 	b.Log.Info(fmt.Sprintf("installing to %s: %s, model %q, serial %q", disk.Path, install.Size(disk.Bytes), disk.Model, disk.Serial))
 	begun := time.Now()
 	if err := b.Live.Install(ctx, disk, rule.Wipe, b.loaded.Given); err != nil {
-		return err
+		return errors.Join(err, b.askAtConsole(ctx))
 	}
 	b.Log.Info(fmt.Sprintf("installed to %s in %.0f seconds", disk.Path, time.Since(begun).Seconds()))
 	switch rule.Reboot.Effective() {

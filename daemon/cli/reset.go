@@ -20,6 +20,7 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/live"
 	"github.com/skerry-os/skerry/daemon/reset"
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/unit"
@@ -30,14 +31,15 @@ type resetFlags struct {
 	data, identity, config, all bool
 	yes                         bool
 	socket, state               string
-	// reboot is another one in tests.
-	reboot func(ctx context.Context) error
+	// Of the running machine, and others in tests.
+	reboot  func(ctx context.Context) error
+	cmdline string // the kernel's command line, as a file
 }
 
-func resetCommand() *cobra.Command { return newResetCommand(rebootBySystemd) }
+func resetCommand() *cobra.Command { return newResetCommand(rebootBySystemd, commandLine) }
 
-func newResetCommand(reboot func(context.Context) error) *cobra.Command {
-	f := &resetFlags{reboot: reboot}
+func newResetCommand(reboot func(context.Context) error, cmdline string) *cobra.Command {
+	f := &resetFlags{reboot: reboot, cmdline: cmdline}
 	cmd := &cobra.Command{
 		Use:   "reset (--all | --data --identity --config)",
 		Short: "Take from this machine what it has become, and reboot it",
@@ -98,6 +100,13 @@ func (f *resetFlags) run(cmd *cobra.Command, _ []string) error {
 	}
 	if _, err := os.Stat(f.state); errors.Is(err, fs.ErrNotExist) {
 		return command.Failed(fmt.Errorf("%s is not there: this is no Skerry machine", f.state))
+	}
+	_, isLive, err := live.Here(f.cmdline)
+	if err != nil {
+		return command.Failed(err)
+	}
+	if isLive {
+		return command.Failed(errors.New("this is a live system, which keeps nothing: reset a machine that it is installed on, there"))
 	}
 	// A machine whose boot has failed can be reset as well: there may be no answer, and no node.
 	machine, err := status.Get[status.Machine](cmd.Context(), f.socket)

@@ -6,11 +6,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/skerry-os/skerry/daemon/command"
+	"github.com/skerry-os/skerry/daemon/live"
 	"github.com/skerry-os/skerry/daemon/reset"
 	"github.com/skerry-os/skerry/daemon/status"
 )
@@ -42,7 +45,7 @@ func TestReset(t *testing.T) {
 		t.Run(strings.Join(append(test.args, test.typed), " "), func(t *testing.T) {
 			state := t.TempDir()
 			reboots := 0
-			cmd := newResetCommand(func(context.Context) error { reboots++; return nil })
+			cmd := newResetCommand(func(context.Context) error { reboots++; return nil }, installed(t))
 			cmd.SetArgs(append(test.args, "--state", state, "--socket", serve(t, test.machine)))
 			var said bytes.Buffer
 			cmd.SetIn(strings.NewReader(test.typed))
@@ -75,12 +78,41 @@ func TestReset(t *testing.T) {
 
 // TestResetWithoutReboot: what waits is told.
 func TestResetWithoutReboot(t *testing.T) {
-	cmd := newResetCommand(func(context.Context) error { return errors.New("no bus") })
+	cmd := newResetCommand(func(context.Context) error { return errors.New("no bus") }, installed(t))
 	cmd.SetArgs([]string{"--all", "--yes", "--state", t.TempDir(), "--socket", serve(t, status.Machine{Node: "a"})})
 	cmd.SetOut(new(bytes.Buffer))
 	cmd.SetErr(new(bytes.Buffer))
 	err := cmd.ExecuteContext(t.Context())
 	if command.ExitCode(err) != command.ExitFailed || !strings.Contains(err.Error(), "no bus; the reset waits for the next boot") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// installed is the command line of a machine that runs from its own disk.
+func installed(t *testing.T) string { return kernelLine(t, "roothash=00 ro") }
+
+func kernelLine(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cmdline")
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestResetLive: a live system has nothing to lose, and isn't asked for it.
+func TestResetLive(t *testing.T) {
+	state := t.TempDir()
+	cmd := newResetCommand(func(context.Context) error { t.Error("it reboots"); return nil },
+		kernelLine(t, "roothash=00 ro "+live.Word+"=PARTUUID=00"))
+	cmd.SetArgs([]string{"--all", "--yes", "--state", state, "--socket", serve(t, status.Machine{Node: "a"})})
+	cmd.SetOut(new(bytes.Buffer))
+	cmd.SetErr(new(bytes.Buffer))
+	err := cmd.ExecuteContext(t.Context())
+	if command.ExitCode(err) != command.ExitFailed || !strings.Contains(err.Error(), "live system") {
+		t.Errorf("got %v", err)
+	}
+	if r, err := reset.Asked(state); r != nil || err != nil {
+		t.Errorf("asked for %+v, %v", r, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -148,6 +149,23 @@ func write(t *testing.T, c *etcdkube.Client, writer int, stop <-chan struct{}) {
 	}
 }
 
+// waitWritten waits until the store's revision has grown by so much.
+func waitWritten(t *testing.T, c *etcdkube.Client, by int64) {
+	t.Helper()
+	for first := int64(0); ; time.Sleep(10 * time.Millisecond) {
+		list, err := c.List(t.Context(), "/registry/", etcdkube.ListOptions{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == 0 {
+			first = list.Revision
+		}
+		if list.Revision >= first+by {
+			return
+		}
+	}
+}
+
 // TestBackupUnderLoad copies a store while four clients write, and compares each copy, opened as a store, with what the
 // store had at that revision, key by key.
 func TestBackupUnderLoad(t *testing.T) { eachKind(t, testBackupUnderLoad) }
@@ -162,7 +180,7 @@ func testBackupUnderLoad(t *testing.T, kind string) {
 	var copies []Copy
 	var revisions []int64
 	for i := range 4 {
-		time.Sleep(200 * time.Millisecond) // for something to be written between
+		waitWritten(t, c, 10)
 		copied, err := s.Backup(t.Context(), filepath.Join(t.TempDir(), "copy"))
 		if err != nil {
 			t.Fatal(i, err)
@@ -175,8 +193,8 @@ func testBackupUnderLoad(t *testing.T, kind string) {
 	}
 	close(stop)
 	writers.Wait()
-	if revisions[0] < 10 || revisions[3] <= revisions[0] {
-		t.Fatalf("nothing was written: revisions %d", revisions)
+	if !slices.IsSorted(revisions) || revisions[3] <= revisions[0] {
+		t.Fatalf("what was written isn't in the copies: revisions %d", revisions)
 	}
 	for i, copied := range copies {
 		info, err := os.Stat(copied.Path)

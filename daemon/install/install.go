@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -60,6 +61,8 @@ type Installer struct {
 	// Tell is told how far it is.
 	Tell func(Progress)
 	Log  *slog.Logger
+
+	wait time.Duration // instead of partitionWait, in tests
 }
 
 // New returns the installer of this machine.

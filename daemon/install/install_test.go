@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skerry-os/skerry/daemon/live"
 	"github.com/skerry-os/skerry/daemon/source"
@@ -261,5 +262,40 @@ func TestLastLines(t *testing.T) {
 	}
 	if got := lastLines(""); got != "" {
 		t.Errorf("of nothing: %q", got)
+	}
+}
+
+// TestFindPartitions: partitions that udev has not named yet are waited for.
+func TestFindPartitions(t *testing.T) {
+	var calls []string
+	i := installer(t, &calls)
+	looks := 0
+	i.Run = func(_ context.Context, program string, _ ...string) (string, error) {
+		if filepath.Base(program) == "udevadm" {
+			return "", nil
+		}
+		if looks++; looks < 3 {
+			return `{"blockdevices": [{"name":"vda","path":"/dev/vda","type":"disk","size":1}]}`, nil
+		}
+		return `{"blockdevices": [{"name":"vda","path":"/dev/vda","type":"disk","size":1,"children":[
+			{"path":"/dev/vda1","type":"part","size":1,"partlabel":"skerry-esp","partuuid":"a"},
+			{"path":"/dev/vda2","type":"part","size":1,"partlabel":"skerry_1.2.3","partuuid":"01234567-89AB-cdef-0123-456789abcdef"},
+			{"path":"/dev/vda6","type":"part","size":1,"partlabel":"skerry-state","partuuid":"b"}]}]}`, nil
+	}
+	i.Medium.RootHash = strings.Repeat("0123456789abcdef", 2) + strings.Repeat("fedcba9876543210", 2)
+	i.wait = 2 * time.Second
+	if _, err := i.find(t.Context(), Disk{Path: "/dev/vda"}); err == nil || !strings.Contains(err.Error(), "it has no hash tree") {
+		t.Errorf("without a hash tree: %v", err)
+	}
+	looks = 0
+	run := i.Run
+	i.Run = func(ctx context.Context, program string, args ...string) (string, error) {
+		out, err := run(ctx, program, args...)
+		return strings.Replace(out, `{"path":"/dev/vda6"`, `{"path":"/dev/vda3","type":"part","size":1,"partuuid":"fedcba98-7654-3210-fedc-ba9876543210"},{"path":"/dev/vda6"`, 1), err
+	}
+	i.wait = 10 * time.Second
+	got, err := i.find(t.Context(), Disk{Path: "/dev/vda"})
+	if want := (partitions{"/dev/vda2", "/dev/vda3", "/dev/vda1", "/dev/vda6"}); err != nil || got != want || looks != 3 {
+		t.Errorf("got %+v after %d looks, %v", got, looks, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,51 +23,80 @@ import (
 // checkName is the device-mapper name of a written root that is being read back.
 const checkName = "skerry-install-check"
 
-// verify reads back what was written: the root through dm-verity, as each boot does, and all files.
-func (i *Installer) verify(ctx context.Context, disk Disk, esp string, document *source.Document) error {
+// partitions are those of an installed disk that are read back.
+type partitions struct{ root, verity, esp, state string }
+
+// partitionWait is how long to wait for the files of /dev of new partitions.
+const partitionWait = 60 * time.Second
+
+// find waits for the partitions of a disk. udev takes its time, and what it knows of them may be gone again for a moment
+// while it looks at a disk that was just written to.
+func (i *Installer) find(ctx context.Context, disk Disk) (found partitions, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(i.wait, partitionWait))
+	defer cancel()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if found, err = i.look(ctx, disk); err == nil {
+			return found, nil
+		}
+		select {
+		case <-ctx.Done():
+			return partitions{}, errors.Join(err, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// look finds the partitions once.
+func (i *Installer) look(ctx context.Context, disk Disk) (partitions, error) {
+	if _, err := i.Run(ctx, "/usr/bin/udevadm", "settle", "--timeout=30"); err != nil {
+		return partitions{}, fmt.Errorf("wait for udev: %w", err)
+	}
 	devices, err := i.blocks(ctx, disk.Path)
 	if err != nil {
-		return err
+		return partitions{}, err
 	}
 	if len(devices) != 1 {
-		return fmt.Errorf("%s is %d disks", disk.Path, len(devices))
+		return partitions{}, fmt.Errorf("%s is %d disks", disk.Path, len(devices))
 	}
-	find := func(what string, is func(b block) bool) (string, error) {
-		for _, part := range devices[0].Children {
-			if is(part) {
-				return part.Path, nil
-			}
+	var p partitions
+	for _, part := range devices[0].Children {
+		switch {
+		case strings.EqualFold(part.PartUUID, dashed(i.Medium.RootHash[:32])):
+			p.root = part.Path
+		case strings.EqualFold(part.PartUUID, dashed(i.Medium.RootHash[32:])):
+			p.verity = part.Path
+		case part.PartLabel == espLabel:
+			p.esp = part.Path
+		case part.PartLabel == stateLabel:
+			p.state = part.Path
 		}
-		return "", fmt.Errorf("it has no %s", what)
 	}
-	byUUID := func(uuid string) func(block) bool {
-		return func(b block) bool { return strings.EqualFold(b.PartUUID, uuid) }
+	for _, wanted := range []struct{ what, path string }{
+		{"root", p.root}, {"hash tree", p.verity}, {espLabel, p.esp}, {stateLabel, p.state},
+	} {
+		if wanted.path == "" {
+			return partitions{}, fmt.Errorf("it has no %s", wanted.what)
+		}
 	}
-	byLabel := func(label string) func(block) bool { return func(b block) bool { return b.PartLabel == label } }
-	root, err := find("root", byUUID(dashed(i.Medium.RootHash[:32])))
+	return p, nil
+}
+
+// verify reads back what was written: the root through dm-verity, as each boot does, and all files.
+func (i *Installer) verify(ctx context.Context, disk Disk, esp string, document *source.Document) error {
+	p, err := i.find(ctx, disk)
 	if err != nil {
 		return err
 	}
-	verity, err := find("hash tree", byUUID(dashed(i.Medium.RootHash[32:])))
-	if err != nil {
-		return err
-	}
-	newESP, err := find(espLabel, byLabel(espLabel))
-	if err != nil {
-		return err
-	}
-	state, err := find(stateLabel, byLabel(stateLabel))
-	if err != nil {
-		return err
-	}
-	if err := i.verifyRoot(ctx, root, verity); err != nil {
+	if err := i.verifyRoot(ctx, p.root, p.verity); err != nil {
 		return err
 	}
 	i.Tell(Progress{Step: "read the boot loader back"})
-	if err := i.reading(newESP, "esp", "vfat", func(dir string) error { return i.sameFiles(esp, dir) }); err != nil {
+	if err := i.reading(p.esp, "esp", "vfat", func(dir string) error { return i.sameFiles(esp, dir) }); err != nil {
 		return err
 	}
-	return i.reading(state, "state-read", "ext4", func(dir string) error { return sameDocument(dir, document) })
+	return i.reading(p.state, "state-read", "ext4", func(dir string) error { return sameDocument(dir, document) })
 }
 
 // verifyRoot reads all of the root; the kernel refuses a block that isn't what the hash tree says, or a hash tree that isn't

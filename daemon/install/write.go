@@ -115,10 +115,6 @@ func (i *Installer) write(ctx context.Context, disk Disk, wipe bool) error {
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", disk.Path, err)
 	}
-	// The files of /dev for the new partitions.
-	if _, err := i.Run(ctx, "/usr/bin/udevadm", "settle", "--timeout=60"); err != nil {
-		return fmt.Errorf("wait for the partitions of %s: %w", disk.Path, err)
-	}
 	return forget(disk.Path)
 }
 
@@ -141,9 +137,10 @@ func sizes(devices ...string) (int64, error) {
 }
 
 // forget has a disk write what it was given, and the kernel forget what it remembers of it, so that what is read next comes
-// from the disk.
+// from the disk. It is opened for reading alone: whenever somebody who could have written closes a disk, udev has the kernel
+// look for its partitions again, and they are gone for a moment.
 func forget(device string) error {
-	file, err := os.OpenFile(device, os.O_RDWR, 0)
+	file, err := os.Open(device)
 	if err != nil {
 		return err
 	}
