@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -47,7 +48,7 @@ func (r *run) evict(ctx context.Context, node string) (left string, err error) {
 	for _, pod := range pods.Pods() {
 		why := "it is ending"
 		if pod.DeletionTimestamp == nil {
-			err := d.EvictPod(pod, policyv1.SchemeGroupVersion)
+			err := evictPod(ctx, d, pod)
 			switch {
 			case apierrors.IsNotFound(err):
 				continue
@@ -61,6 +62,17 @@ func (r *run) evict(ctx context.Context, node string) (left string, err error) {
 		all = append(all[:maxLeft], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(all, "; "), nil
+}
+
+// evictTimeout bounds an eviction: as long as the status of a PodDisruptionBudget isn't there yet, kube-apiserver asks to try
+// again after ten seconds, and the client would do so ten times by itself.
+const evictTimeout = 8 * time.Second
+
+func evictPod(ctx context.Context, d drain.Helper, pod corev1.Pod) error {
+	ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+	defer cancel()
+	d.Ctx = ctx
+	return d.EvictPod(pod, policyv1.SchemeGroupVersion)
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
