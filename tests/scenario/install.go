@@ -87,11 +87,12 @@ func (*T) rebooted(ctx context.Context, m *vm.Machine, before int) error {
 
 // isInstalled checks that a machine one can log in to runs from its disk, with what it needs to be upgraded.
 func isInstalled(ctx context.Context, m *vm.Machine) error {
-	out, err := m.Run(ctx, "cat /proc/cmdline; lsblk --noheadings --output PARTLABEL,MOUNTPOINTS /dev/vda; sudo ls /efi/EFI/Linux")
+	out, err := m.Run(ctx, "cat /proc/cmdline; sudo ls /efi/EFI/Linux; lsblk --noheadings --output PARTLABEL /dev/vda; "+
+		"for dir in /efi /state /var; do findmnt --noheadings --types noautofs --output PARTLABEL,TARGET $dir; done")
 	if err != nil {
 		return err
 	}
-	for _, want := range []string{"skerry-esp", "_empty", "skerry-state /state", "skerry-data", "skerry_"} {
+	for _, want := range []string{"skerry-esp /efi", "_empty", "skerry-state /state", "skerry-data /var", "skerry_"} {
 		if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
 			return fmt.Errorf("%q is not in\n%s", want, out)
 		}

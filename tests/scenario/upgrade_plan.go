@@ -113,8 +113,10 @@ func (p *planned) offer(name, failure string) error {
 
 // restricted tries what the credential of agent-1's kubelet may do.
 func (p *planned) restricted() error {
-	const annotate = "sudo kubectl --kubeconfig /var/lib/rancher/k3s/agent/kubelet.kubeconfig annotate node %s upgrade.skerry.io/request=x --overwrite"
-	out, err := p.machines["agent-1"].Run(p.ctx, fmt.Sprintf(annotate, "agent-2"))
+	// Applied by the server: kubectl annotate reads the Node before, which is refused already.
+	const asNode = "sudo kubectl --kubeconfig /var/lib/rancher/k3s/agent/kubelet.kubeconfig apply --server-side -f -"
+	const request = `{apiVersion: v1, kind: Node, metadata: {name: agent-2, annotations: {upgrade.skerry.io/request: x}}}`
+	out, err := p.machines["agent-1"].RunInput(p.ctx, asNode, strings.NewReader(request))
 	var failed *vm.RunError
 	if !errors.As(err, &failed) || !strings.Contains(err.Error()+out, "is not allowed to modify node") {
 		return fmt.Errorf("want it refused as another node's: %q, %w", out, err)
