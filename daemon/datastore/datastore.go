@@ -116,6 +116,11 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 			return nil, err
 		}
 	}
+	if s.Kind == "postgres" {
+		if err := awaitAdmission(ctx, opts); err != nil {
+			return nil, fmt.Errorf("open postgres datastore: %w", err)
+		}
+	}
 	dsn := opts.Endpoint
 	if dsn == "" {
 		dsn = sqliteScheme + s.file + sqliteOptions

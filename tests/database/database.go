@@ -272,19 +272,21 @@ func (s *Server) Pause() error { return syscall.Kill(-s.cmd.Process.Pid, syscall
 // Resume undoes Pause.
 func (s *Server) Resume() error { return syscall.Kill(-s.cmd.Process.Pid, syscall.SIGCONT) }
 
-// Restart ends the server in order and starts it again, with the same data.
-func (s *Server) Restart(ctx context.Context) error {
-	argv := s.cmd.Args
+// Stop ends the server in order.
+func (s *Server) Stop() error {
 	if err := syscall.Kill(s.cmd.Process.Pid, syscall.SIGINT); err != nil {
 		return err
 	}
 	select {
 	case <-s.done:
+		return nil
 	case <-time.After(startTimeout):
 		return fmt.Errorf("%s did not end", s.Kind)
 	}
-	return s.run(ctx, argv)
 }
+
+// Again starts a server that was stopped, with the same data.
+func (s *Server) Again(ctx context.Context) error { return s.run(ctx, s.cmd.Args) }
 
 // Close ends the server, the hard way, and removes its data.
 func (s *Server) Close() {
