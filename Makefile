@@ -36,7 +36,7 @@ BUILD    := $(GO) build
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
-                 systemd-container nftables
+                 systemd-container nftables swtpm
 
 # The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
 TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server nats-server

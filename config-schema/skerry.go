@@ -54,6 +54,8 @@ type Skerry struct {
 	AllowScripts bool `yaml:"allow-scripts"`
 	// Upgrades of the whole system. What is here counts for the next upgrade.
 	Upgrade *Upgrade `yaml:"upgrade"`
+	// How the system's own partitions, STATE and DATA, are made on a new disk.
+	Storage *Storage `yaml:"storage"`
 	// What the machine is to lose of what it has become, once. It reboots for
 	// that, before anything is applied.
 	Reset *Reset `yaml:"reset"`
@@ -64,7 +66,7 @@ type Skerry struct {
 
 // skerryKeys are named when one of them stands at the top of a file.
 var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
-	"firewall", "allow-scripts", "upgrade", "reset", "install")
+	"firewall", "allow-scripts", "upgrade", "storage", "reset", "install")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.

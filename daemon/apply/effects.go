@@ -101,6 +101,7 @@ var Effects = []Effect{
 	{Key: "skerry.time", When: Reboot, Why: "it is waited for at boot"},
 	{Key: "skerry.allow-scripts", Stage: "scripts", When: Now},
 	{Key: "skerry.upgrade", When: Now, Why: "skerry upgrade reads it when it is called"},
+	{Key: "skerry.storage", When: Reboot, Why: "STATE and DATA are looked at before anything is applied"},
 	{Key: "skerry.reset", When: Reboot, Why: "it is done at boot, once for its id"},
 	{Key: "skerry.install", When: Never},
 	{Key: "skerry.firewall", Stage: "firewall", When: Now, Why: "connections that are there already stay"},

@@ -28,6 +28,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
+	"github.com/skerry-os/skerry/daemon/storage"
 	"github.com/skerry-os/skerry/daemon/unit"
 	"github.com/skerry-os/skerry/daemon/upgrade"
 )
@@ -62,6 +63,8 @@ type Boot struct {
 	Reboot func(ctx context.Context) error
 	// StatusSocket is where `skerry status` is answered.
 	StatusSocket string
+	// Storage is that of STATE and DATA; nil for a machine without a disk of its own.
+	Storage *storage.Storage
 	// Upgrades knows of other versions; nil for a machine without slots.
 	Upgrades *upgrade.Upgrader
 	// ConfigFile is where `skerry config show` reads what the configuration is

@@ -141,6 +141,9 @@ func (b *Boot) configure(ctx context.Context, loaded *config.Loaded, err error) 
 	if err := b.reset(ctx, loaded); err != nil {
 		return err
 	}
+	if err := b.storage(ctx, loaded); err != nil {
+		return err
+	}
 	if err := b.renew(ctx, loaded.InstanceID); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type Live struct {
 	// Disks lists the disks there are.
 	Disks func(ctx context.Context) ([]install.Disk, error)
 	// Install installs to one of them.
-	Install func(ctx context.Context, disk install.Disk, wipe bool, document *source.Document) error
+	Install func(ctx context.Context, disk install.Disk, wipe bool, document *source.Document, section *configschema.Storage) error
 	// PowerOff asks for the machine to be switched off, and returns.
 	PowerOff func(ctx context.Context) error
 }
@@ -92,7 +92,7 @@ func (b *Boot) install(ctx context.Context) error {
 	}
 	b.Log.Info(fmt.Sprintf("installing to %s: %s, model %q, serial %q", disk.Path, install.Size(disk.Bytes), disk.Model, disk.Serial))
 	begun := time.Now()
-	if err := b.Live.Install(ctx, disk, rule.Wipe, b.loaded.Given); err != nil {
+	if err := b.Live.Install(ctx, disk, rule.Wipe, b.loaded.Given, b.loaded.Config.Skerry.Storage); err != nil {
 		return errors.Join(err, b.askAtConsole(ctx))
 	}
 	b.Log.Info(fmt.Sprintf("installed to %s in %.0f seconds", disk.Path, time.Since(begun).Seconds()))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/install"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/source"
@@ -32,7 +33,7 @@ func liveMachine(t *testing.T, disks []install.Disk, local ...source.Source) (m 
 	m.Units = units
 	m.Live = &Live{
 		Disks: func(context.Context) ([]install.Disk, error) { return disks, nil },
-		Install: func(_ context.Context, disk install.Disk, wipe bool, document *source.Document) error {
+		Install: func(_ context.Context, disk install.Disk, wipe bool, document *source.Document, _ *configschema.Storage) error {
 			*installed = disk.Path
 			if wipe {
 				*installed += " wiped"

@@ -56,6 +56,7 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 		m.Trial = b.trial.until
 	}
 	m.Repairs = repairs(repairsFile)
+	m.Storage, m.Problems = b.encryption()
 	for _, p := range b.problems {
 		m.Problems = append(m.Problems, p.String())
 	}

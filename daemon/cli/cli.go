@@ -77,6 +77,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		upgradeCommand(),
 		imagesCommand(),
 		resetCommand(),
+		storageCommand(),
 		versionCommand(),
 	)
 	root.AddCommand(foregroundCommand(configschema.RoleServer), foregroundCommand(configschema.RoleAgent))

@@ -173,20 +173,26 @@ func (f *userDataFlags) validate(cmd *cobra.Command, name string, data []byte, i
 		_, problems := configschema.ParseNetworkData(name, data)
 		return problems.Err()
 	}
+	_, err := f.merge(cmd, name, data, instance)
+	return err
+}
+
+// merge is validate for user-data, with the configuration that it makes.
+func (f *userDataFlags) merge(cmd *cobra.Command, name string, data []byte, instance userdata.Instance) (*configschema.Merged, error) {
 	parts, err := f.expand(cmd, name, data, instance)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var layers config.Layers
 	layers.SetUserData(parts)
 	merged, err := layers.Merge()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, line := range merged.Config.Skerry.Warnings() {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: %s\n", name, line)
 	}
-	return nil
+	return merged, nil
 }
 
 func read(file string, stdin io.Reader) (name string, data []byte, err error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/notify"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/status"
+	"github.com/skerry-os/skerry/daemon/storage"
 	"github.com/skerry-os/skerry/daemon/unit"
 	"github.com/skerry-os/skerry/daemon/upgrade"
 	"github.com/skerry-os/skerry/daemon/version"
@@ -57,6 +58,7 @@ systemd.`,
 				StateDir:     identity.StateDir,
 				Reboot:       func(ctx context.Context) error { return unit.Reboot(ctx, units) },
 				StatusSocket: status.Socket,
+				Storage:      storage.Here(),
 				Upgrades:     &upgrade.Upgrader{Log: log, Now: time.Now},
 				ConfigFile:   config.RunningFile,
 				Log:          log,

@@ -12,7 +12,9 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/spf13/cobra"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/command"
+	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/install"
 	"github.com/skerry-os/skerry/daemon/live"
 	"github.com/skerry-os/skerry/daemon/source"
@@ -40,7 +42,7 @@ type installation struct {
 
 	// Those of this machine, except in tests.
 	disks   func(ctx context.Context) ([]install.Disk, error)
-	install func(ctx context.Context, disk install.Disk, wipe bool, document *source.Document) error
+	install func(ctx context.Context, disk install.Disk, wipe bool, document *source.Document, section *configschema.Storage) error
 	kept    source.Source
 	leave   func(ctx context.Context, after string) error
 }
@@ -137,12 +139,12 @@ func (n *installation) run(cmd *cobra.Command) error {
 		}
 		return n.out.Print(out, disks, func() string { return install.Table(disks) + "\n" })
 	}
-	document, err := n.document(cmd)
+	document, section, err := n.document(cmd)
 	if err != nil {
 		return err
 	}
 	if n.disk == "" {
-		return newDialogue(n, cmd.InOrStdin(), out).run(ctx, document)
+		return newDialogue(n, cmd.InOrStdin(), out).run(ctx, document, section)
 	}
 	disks, err := n.disks(ctx)
 	if err != nil {
@@ -152,7 +154,7 @@ func (n *installation) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := n.install(ctx, disk, n.wipe, document); err != nil {
+	if err := n.install(ctx, disk, n.wipe, document, section); err != nil {
 		if errors.Is(err, install.ErrData) {
 			err = fmt.Errorf("%w: --wipe loses it", err)
 		}
@@ -162,28 +164,38 @@ func (n *installation) run(cmd *cobra.Command) error {
 	return n.leave(ctx, n.after)
 }
 
-// document is what the installed machine has its cloud-config of; nil where there is none.
-func (n *installation) document(cmd *cobra.Command) (*source.Document, error) {
+// document is what the installed machine has its cloud-config of, nil where there is none, with what it says of storage.
+func (n *installation) document(cmd *cobra.Command) (*source.Document, *configschema.Storage, error) {
+	var document *source.Document
 	if n.config != "" {
 		name, data, err := read(n.config, cmd.InOrStdin())
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		var flags userDataFlags
-		instance, err := flags.instance()
+		document = &source.Document{Source: "install", Name: name, UserData: data}
+	} else {
+		var err error
+		document, err = n.kept.Fetch(cmd.Context())
+		if errors.Is(err, source.ErrAbsent) {
+			return nil, nil, nil
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if err := flags.validate(cmd, name, data, instance); err != nil {
-			return nil, fmt.Errorf("nothing was installed: %w", err)
-		}
-		return &source.Document{Source: "install", Name: name, UserData: data}, nil
 	}
-	document, err := n.kept.Fetch(cmd.Context())
-	if errors.Is(err, source.ErrAbsent) {
-		return nil, nil
+	var flags userDataFlags
+	instance, err := flags.instance()
+	if err != nil {
+		return nil, nil, err
 	}
-	return document, err
+	merged, err := flags.merge(cmd, document.Name, document.UserData, instance)
+	if err != nil {
+		return nil, nil, fmt.Errorf("nothing was installed: %w", err)
+	}
+	if err := merged.Resolve(config.ReadSecret).Err(); err != nil {
+		return nil, nil, fmt.Errorf("nothing was installed: %w", err)
+	}
+	return document, merged.Config.Skerry.Storage, nil
 }
 
 // leave does what comes after an installation.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/install"
 	"github.com/skerry-os/skerry/daemon/source"
@@ -47,7 +48,7 @@ type did struct {
 func installWith(t *testing.T, n installation, input string) (result did, out string, err error) {
 	t.Helper()
 	n.disks = func(context.Context) ([]install.Disk, error) { return testDisks, nil }
-	n.install = func(_ context.Context, disk install.Disk, wipe bool, document *source.Document) error {
+	n.install = func(_ context.Context, disk install.Disk, wipe bool, document *source.Document, _ *configschema.Storage) error {
 		if disk.Contents != "" && !wipe {
 			return install.ErrData
 		}

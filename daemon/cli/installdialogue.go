@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/install"
 	"github.com/skerry-os/skerry/daemon/source"
 	"github.com/skerry-os/skerry/daemon/version"
@@ -30,9 +31,9 @@ func newDialogue(n *installation, in io.Reader, out io.Writer) *dialogue {
 var errDeclined = errors.New("nothing was installed")
 
 // run asks until something is installed. At a console it begins anew after what went wrong; elsewhere that ends it.
-func (d *dialogue) run(ctx context.Context, document *source.Document) error {
+func (d *dialogue) run(ctx context.Context, document *source.Document, section *configschema.Storage) error {
 	for {
-		err := d.once(ctx, document)
+		err := d.once(ctx, document, section)
 		if err == nil || !d.console || errors.Is(err, io.EOF) || ctx.Err() != nil {
 			return err
 		}
@@ -40,7 +41,7 @@ func (d *dialogue) run(ctx context.Context, document *source.Document) error {
 	}
 }
 
-func (d *dialogue) once(ctx context.Context, document *source.Document) error {
+func (d *dialogue) once(ctx context.Context, document *source.Document, section *configschema.Storage) error {
 	if d.console {
 		if _, err := d.ask(fmt.Sprintf("\nSkerry %s, live system. Press Enter to install it to a disk.\n", version.Skerry)); err != nil {
 			return err
@@ -58,7 +59,7 @@ func (d *dialogue) once(ctx context.Context, document *source.Document) error {
 	if err := d.confirm(disk); err != nil {
 		return err
 	}
-	if err := d.install(ctx, disk, wipe, document); err != nil {
+	if err := d.install(ctx, disk, wipe, document, section); err != nil {
 		return err
 	}
 	fmt.Fprintf(d.out, "\nSkerry %s is installed on %s.\n", version.Skerry, disk.Path)

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -99,6 +100,9 @@ func statusText(m status.Machine) string {
 	}
 	if c := m.Certificates; c != nil {
 		fmt.Fprintf(w, "Certificates\tvalid until %s (%s)\n", c.Next.Local().Format(time.DateOnly), c.File)
+	}
+	if m.Storage != nil {
+		fmt.Fprintf(w, "Encryption	STATE and DATA, opened by %s\n", cmp.Or(m.Storage.OpenedBy, "nothing known"))
 	}
 	if m.Control != nil {
 		writeControl(w, m.Control)

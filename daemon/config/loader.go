@@ -290,7 +290,7 @@ func judge(document *source.Document, layers *Layers, err error) (*Loaded, error
 	}
 	if loaded.Merged != nil {
 		loaded.Config = loaded.Merged.Config
-		problems = loaded.Merged.Resolve(readSecret)
+		problems = loaded.Merged.Resolve(ReadSecret)
 	}
 	network, more := networkOf(loaded.Config, document)
 	if problems = append(problems, more...); len(problems) > 0 {

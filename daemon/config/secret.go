@@ -20,8 +20,8 @@ const maxSecret = 64 << 10
 // systemd.exec(5).
 const credentialsVariable = "CREDENTIALS_DIRECTORY"
 
-// readSecret reads what a configuration says about a secret elsewhere.
-func readSecret(r configschema.Reference) (string, error) {
+// ReadSecret reads what a configuration says about a secret elsewhere.
+func ReadSecret(r configschema.Reference) (string, error) {
 	name := r.File
 	if r.Credential != "" {
 		dir := os.Getenv(credentialsVariable)

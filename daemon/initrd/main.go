@@ -5,6 +5,8 @@
 // before systemd moves to the root. It mounts STATE and DATA, lays a tmpfs over
 // the image's read-only /etc, and binds what must outlive a boot into it.
 //
+// "skerry-initrd partition" has systemd-repart make and grow partitions, and opens those that are encrypted;
+// systemd-repart.service runs that.
 // "skerry-initrd check DEVICE" checks a file system of the disk, and repairs it; systemd-fsck@.service runs that.
 // "skerry-initrd reset" does the reset that waits on STATE; skerry-reset.service runs that, before DATA is.
 // "skerry-initrd reset-menu" asks at the console for one; the entry of the boot menu leads to it.
@@ -41,15 +43,20 @@ func main() {
 	}
 	flag.StringVar(&r.dir, "sysroot", "/sysroot", "where the root file system is mounted")
 	flag.StringVar(&r.run, "run", "/run/skerry", "folder on a tmpfs that lives on after the initrd")
-	flag.StringVar(&r.stateDevice, "state", "/dev/disk/by-partlabel/skerry-state", "partition of the machine's identity")
-	flag.StringVar(&r.dataDevice, "data", "/dev/disk/by-partlabel/skerry-data", "partition of /var")
+	flag.StringVar(&r.stateDevice, "state", "/dev/skerry/state", "device of the machine's identity")
+	flag.StringVar(&r.dataDevice, "data", "/dev/skerry/data", "device of /var")
 	timeout := flag.Duration("timeout", 90*time.Second, "how long to wait for the partitions to appear")
 	flag.Parse()
 	r.check, r.repart, r.reboot = r.repair, systemdRepart, restartMachine
+	r.partitions, r.mappings, r.tpm = "/dev/disk/by-partlabel", "/dev/mapper", "/dev/tpmrm0"
+	r.settle, r.attach, r.detach, r.ask = settleUdev, cryptsetup, closeMapping, askOnConsoles()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	switch flag.Arg(0) {
+	case "partition":
+		exitOn(r.partition(ctx))
+		return
 	case "check":
 		exitOn(r.repair(ctx, flag.Arg(1)))
 		return
@@ -64,7 +71,7 @@ func main() {
 		return
 	case "medium", "":
 	default:
-		fmt.Fprintf(os.Stderr, "skerry-initrd: %q is none of check, reset, reset-menu, rescue, medium and nothing\n", flag.Arg(0))
+		fmt.Fprintf(os.Stderr, "skerry-initrd: %q is none of partition, check, reset, reset-menu, rescue, medium and nothing\n", flag.Arg(0))
 		os.Exit(exitUsage)
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)

@@ -80,11 +80,7 @@ func firstLine(said, device string) string {
 
 // partitionName is that of the disk's layout.
 func partitionName(device string) string {
-	_, name, _ := strings.Cut(filepath.Base(device), "skerry-")
-	if name == "" {
-		return device
-	}
-	return strings.ToUpper(name)
+	return strings.ToUpper(strings.TrimPrefix(filepath.Base(device), "skerry-"))
 }
 
 // afterLoss says what is lost with a partition, and how the machine starts again without it.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -33,14 +32,24 @@ func (r *root) perform(ctx context.Context) error {
 	}
 	fmt.Fprintf(r.out, "skerry-initrd: resetting %s, asked for by %s\n", request, request.By)
 	if request.All() {
+		encryption := request.Encryption
+		if encryption == "" {
+			if encryption, err = r.encryptionNow(); err != nil {
+				return err
+			}
+		}
 		// With both partitions the request goes, too, in one write of the partition table.
 		if err := r.mounter.unmount(state); err != nil {
 			return err
 		}
-		return r.remake(ctx, stateDefinition, dataDefinition)
+		return r.remake(ctx, encryption, stateDefinition, dataDefinition)
 	}
 	if request.Has(reset.Data) {
-		if err := r.remakePartitions(ctx, dataDefinition); err != nil {
+		encryption, err := r.unlockedBy()
+		if err != nil {
+			return err
+		}
+		if err := r.remakePartitions(ctx, encryption, dataDefinition); err != nil {
 			return err
 		}
 	}
@@ -61,8 +70,8 @@ func (r *root) perform(ctx context.Context) error {
 }
 
 // remake makes partitions anew and restarts the machine.
-func (r *root) remake(ctx context.Context, definitions ...string) error {
-	if err := r.remakePartitions(ctx, definitions...); err != nil {
+func (r *root) remake(ctx context.Context, encryption string, definitions ...string) error {
+	if err := r.remakePartitions(ctx, encryption, definitions...); err != nil {
 		return err
 	}
 	return r.restart()
@@ -71,55 +80,34 @@ func (r *root) remake(ctx context.Context, definitions ...string) error {
 // remakePartitions has systemd-repart take partitions out of the partition table and make them again: it writes the table
 // without them at once, and the table with the new ones when these are complete. A power cut leaves the old ones, or
 // none, which the next boot makes as on a new disk.
-func (r *root) remakePartitions(ctx context.Context, names ...string) error {
-	definitions := filepath.Join(r.run, "reset.d")
-	if err := markForReset(r.path(definitionsDir), definitions, names); err != nil {
-		return err
+func (r *root) remakePartitions(ctx context.Context, encryption string, names ...string) error {
+	for _, name := range names {
+		if err := r.lock(ctx, mappingOf[name]); err != nil {
+			return err
+		}
 	}
-	out, err := r.repart(ctx, "--root="+r.dir, "--definitions="+definitions, "--factory-reset=yes", "--dry-run=no")
-	if err != nil {
-		return fmt.Errorf("make partitions anew: %w: %s", err, strings.TrimSpace(out))
+	if err := r.runRepart(ctx, "reset.d", encryption, names, "--factory-reset=yes"); err != nil {
+		return fmt.Errorf("make partitions anew: %w", err)
 	}
 	fmt.Fprintf(r.out, "skerry-initrd: made anew: %s\n", strings.Join(names, ", "))
 	return nil
 }
 
-// markForReset copies systemd-repart's definitions, of which some are told to take part in a reset.
-func markForReset(from, to string, names []string) error {
-	if err := os.RemoveAll(to); err != nil {
-		return err
+// mappingOf is what an open partition is called.
+var mappingOf = map[string]string{stateDefinition: "state", dataDefinition: "data"}
+
+// encryptionNow is how partitions are encrypted that take the place of those on the disk: as these, where that takes nobody
+// who types.
+func (r *root) encryptionNow() (string, error) {
+	encrypted, err := r.encrypted("state")
+	if err != nil || !encrypted {
+		return "", err
 	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
+	if _, err := os.Stat(r.tpm); err != nil {
+		fmt.Fprintln(r.out, "skerry-initrd: without a TPM the new partitions are not encrypted")
+		return "", nil
 	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	marked := map[string]bool{}
-	for _, name := range names {
-		marked[name] = true
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			return fmt.Errorf("%s in %s is not a definition", e.Name(), from)
-		}
-		data, err := os.ReadFile(filepath.Join(from, e.Name()))
-		if err != nil {
-			return err
-		}
-		if marked[e.Name()] {
-			data = append(data, "\n[Partition]\nFactoryReset=yes\n"...)
-			delete(marked, e.Name())
-		}
-		if err := os.WriteFile(filepath.Join(to, e.Name()), data, 0o644); err != nil {
-			return err
-		}
-	}
-	for name := range marked {
-		return fmt.Errorf("%s has no %s", from, name)
-	}
-	return nil
+	return reset.TPM2, nil
 }
 
 // systemdRepart runs it, with what it says as the result.

@@ -54,7 +54,11 @@ func (r *root) menu(ctx context.Context, in io.Reader, patience time.Duration) e
 		request := &reset.Request{Parts: c.parts, By: "the boot menu"}
 		if request.All() {
 			fmt.Fprintln(r.out, "skerry-initrd: resetting everything, asked for by the boot menu")
-			return r.remake(ctx, stateDefinition, dataDefinition)
+			encryption, err := r.encryptionNow()
+			if err != nil {
+				return err
+			}
+			return r.remake(ctx, encryption, stateDefinition, dataDefinition)
 		}
 		return r.askOnState(ctx, request)
 	}
@@ -91,8 +95,12 @@ func readLine(ctx context.Context, in io.Reader, patience time.Duration) (string
 // askOnState leaves the request where skerry-reset.service finds it later in this boot. STATE is mounted in another place
 // for that: systemd must not take it for mounted.
 func (r *root) askOnState(ctx context.Context, request *reset.Request) error {
+	typing := ctx // takes as long as it takes
 	ctx, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
+	if err := r.unlock(typing, "state"); err != nil {
+		return err
+	}
 	if err := waitFor(ctx, r.stateDevice); err != nil {
 		return fmt.Errorf("%w: was this machine started before?", err)
 	}

@@ -30,6 +30,13 @@ type root struct {
 	mounter     mounter
 	check       func(ctx context.Context, device string) error // checks and repairs a file system
 	repart      func(ctx context.Context, args ...string) (said string, err error)
+	partitions  string // where udev names partitions by their labels
+	mappings    string // where what is open of encrypted ones is
+	tpm         string // the TPM's device
+	settle      func(ctx context.Context) error
+	attach      func(ctx context.Context, name, device, keyFile string) (said string, err error)
+	detach      func(ctx context.Context, name string) error
+	ask         func(ctx context.Context, prompt string) (typed string, err error)
 	reboot      func() error // doesn't return, but when it fails
 	out         io.Writer
 }
@@ -43,6 +50,7 @@ type step struct {
 // steps are done in this order: each needs those before it.
 func steps() []step {
 	return []step{
+		{"forget what was typed", func(_ context.Context, r *root) error { return r.forgetPassphrase() }},
 		{"mount STATE on /state", mountState},
 		{"mount DATA on /var", mountData},
 		{"fill /var", fillVar},

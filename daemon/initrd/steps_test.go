@@ -70,6 +70,8 @@ func machine(t *testing.T) (*root, *recorder, *bytes.Buffer) {
 		dir: filepath.Join(dir, "root"), run: filepath.Join(dir, "run"), mounter: m, out: out,
 		check:   func(context.Context, string) error { return nil },
 		cmdline: cmdlineOf(t, "roothash=00"), units: filepath.Join(dir, "units"),
+		partitions: filepath.Join(dir, "partitions"), mappings: filepath.Join(dir, "mapper"), tpm: filepath.Join(dir, "tpm"),
+		settle:      func(context.Context) error { return nil },
 		stateDevice: filepath.Join(dir, "state-device"), dataDevice: filepath.Join(dir, "data-device"),
 	}, m, out
 }
@@ -150,7 +152,7 @@ func TestPrepareTwice(t *testing.T) {
 
 func TestFailureNamesTheStep(t *testing.T) {
 	for i, s := range steps() {
-		target := map[int]string{0: "/state", 1: "/var", 3: "/etc", 5: "/etc/ssh/keys"}[i]
+		target := map[int]string{1: "/state", 2: "/var", 4: "/etc", 6: "/etc/ssh/keys"}[i]
 		if target == "" {
 			continue
 		}

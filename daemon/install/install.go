@@ -27,8 +27,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/live"
 	"github.com/skerry-os/skerry/daemon/source"
+	"github.com/skerry-os/skerry/daemon/storage"
 )
 
 // The partitions by which an installed disk is known, by their labels.
@@ -58,6 +60,8 @@ type Installer struct {
 	Dir string
 	// Run runs a program of the image, and returns what it printed.
 	Run func(ctx context.Context, program string, args ...string) (output string, err error)
+	// CheckTPM says why this machine's TPM can't be relied on.
+	CheckTPM func(ctx context.Context) error
 	// Tell is told how far it is.
 	Tell func(Progress)
 	Log  *slog.Logger
@@ -70,7 +74,7 @@ func New(medium live.Medium, version string, tell func(Progress), log *slog.Logg
 	return &Installer{
 		Medium: medium, Version: version,
 		Definitions: "/usr/lib/repart.d", ByID: "/dev/disk/by-id", Dir: "/run/skerry/install",
-		Run: run, Tell: tell, Log: log,
+		Run: run, CheckTPM: storage.Here().CheckTPM, Tell: tell, Log: log,
 	}
 }
 
@@ -110,8 +114,9 @@ func lastLines(text string) string {
 }
 
 // Install installs to a disk. What is on it is lost if wipe is given, and the reason for an error if not. Of the document
-// the installed machine has its cloud-config, as if it had booted with it before; without one it looks for its own.
-func (i *Installer) Install(ctx context.Context, disk Disk, wipe bool, document *source.Document) (err error) {
+// the installed machine has its cloud-config, as if it had booted with it before; without one it looks for its own. Section is
+// what that cloud-config says of its storage; its passphrase must have been read.
+func (i *Installer) Install(ctx context.Context, disk Disk, wipe bool, document *source.Document, section *configschema.Storage) (err error) {
 	if i.Medium.Root == "" || i.Medium.Verity == "" || i.Medium.ESP == "" || len(i.Medium.RootHash) != hashDigits {
 		return errors.New("the kernel command line doesn't say what this system runs from: boot the installation medium's own entry")
 	}
@@ -148,14 +153,18 @@ func (i *Installer) Install(ctx context.Context, disk Disk, wipe bool, document 
 		return err
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
-	if err := i.define(esp, document); err != nil {
+	sealed, err := i.seal(ctx, section)
+	if err != nil {
+		return err
+	}
+	if err := i.define(esp, document, sealed); err != nil {
 		return err
 	}
 	i.Log.Info("installing", "disk", current.Path, "size", Size(current.Bytes), "model", current.Model, "serial", current.Serial)
-	if err := i.write(ctx, current, wipe); err != nil {
+	if err := i.write(ctx, current, wipe, sealed); err != nil {
 		return err
 	}
-	if err := i.verify(ctx, current, esp, document); err != nil {
+	if err := i.verify(ctx, current, esp, document, sealed); err != nil {
 		// It would boot, and fail later. Without its table it is empty.
 		_, wiping := i.Run(ctx, "/usr/sbin/wipefs", "--all", "--force", current.Path)
 		return errors.Join(fmt.Errorf("what was written to %s can't be read back: %w; the disk was made empty again", current.Path, err), wiping)

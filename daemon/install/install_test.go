@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/live"
 	"github.com/skerry-os/skerry/daemon/source"
 )
@@ -115,7 +116,7 @@ func TestInstallRefuses(t *testing.T) {
 			if test.change != nil {
 				test.change(i)
 			}
-			err := i.Install(t.Context(), test.disk, test.wipe, nil)
+			err := i.Install(t.Context(), test.disk, test.wipe, nil, nil)
 			if err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("got %v, want %q", err, test.says)
 			}
@@ -135,7 +136,7 @@ func TestOneInstallationAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := i.Install(t.Context(), Disk{Path: "/dev/vda"}, false, nil); err == nil || !strings.Contains(err.Error(), "under way") {
+	if err := i.Install(t.Context(), Disk{Path: "/dev/vda"}, false, nil, nil); err == nil || !strings.Contains(err.Error(), "under way") {
 		t.Errorf("got %v", err)
 	}
 	unlock()
@@ -151,7 +152,7 @@ func TestDefinitions(t *testing.T) {
 	var calls []string
 	i := installer(t, &calls)
 	document := &source.Document{UserData: []byte("#cloud-config\nhostname: a\n"), MetaData: []byte("instance-id: i\n")}
-	if err := i.define("/run/esp", document); err != nil {
+	if err := i.define("/run/esp", document, nil); err != nil {
 		t.Fatal(err)
 	}
 	names, err := filepath.Glob(filepath.Join(i.definitions(), "*.conf"))
@@ -184,11 +185,68 @@ func TestDefinitions(t *testing.T) {
 	if err := os.RemoveAll(i.Dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := i.define("/run/esp", nil); err != nil {
+	if err := i.define("/run/esp", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(i.definitions(), stateDefinition+".d")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("STATE gets something: %v", err)
+	}
+}
+
+// TestSeal: STATE is encrypted as the cloud-config says, and nobody sees the passphrase.
+func TestSeal(t *testing.T) {
+	const phrase = "correct horse battery"
+	for _, test := range []struct {
+		section *configschema.Storage
+		line    string
+		args    []string // KEY is the file with the passphrase
+	}{
+		{nil, "", nil},
+		{&configschema.Storage{}, "", nil},
+		{&configschema.Storage{Encryption: "tpm2"}, "Encrypt=tpm2\n", []string{"--tpm2-device=auto", "--tpm2-pcrs=7"}},
+		{&configschema.Storage{Encryption: "tpm2", Passphrase: phrase}, "Encrypt=key-file+tpm2\n",
+			[]string{"--tpm2-device=auto", "--tpm2-pcrs=7", "--key-file=KEY"}},
+		{&configschema.Storage{Encryption: "passphrase", Passphrase: phrase}, "Encrypt=key-file\n", []string{"--key-file=KEY"}},
+	} {
+		var calls []string
+		i := installer(t, &calls)
+		i.CheckTPM = func(context.Context) error { return nil }
+		if err := os.MkdirAll(i.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := i.seal(t.Context(), test.section)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := i.define("/run/esp", nil, sealed); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(i.definitions(), stateDefinition+".d/install.conf"))
+		if test.line == "" && !errors.Is(err, os.ErrNotExist) || test.line != "" && string(got) != "[Partition]\n"+test.line {
+			t.Errorf("%+v: %q, %v", test.section, got, err)
+		}
+		args := sealed.arguments()
+		for n, arg := range args {
+			file, ok := strings.CutPrefix(arg, "--key-file=")
+			if !ok {
+				continue
+			}
+			args[n] = "--key-file=KEY"
+			text, err := os.ReadFile(file)
+			info, statErr := os.Stat(file)
+			if err != nil || statErr != nil || string(text) != phrase || info.Mode().Perm() != 0o600 {
+				t.Errorf("%+v: passphrase %q, %v, %v", test.section, text, err, info)
+			}
+		}
+		if !slices.Equal(args, test.args) {
+			t.Errorf("%+v: arguments %q", test.section, args)
+		}
+	}
+
+	i := installer(t, new([]string))
+	i.CheckTPM = func(context.Context) error { return errors.New("no TPM") }
+	if _, err := i.seal(t.Context(), &configschema.Storage{Encryption: "tpm2"}); err == nil || !strings.Contains(err.Error(), "no TPM") {
+		t.Errorf("without a TPM: %v", err)
 	}
 }
 

@@ -84,7 +84,7 @@ func (i *Installer) look(ctx context.Context, disk Disk) (partitions, error) {
 }
 
 // verify reads back what was written: the root through dm-verity, as each boot does, and all files.
-func (i *Installer) verify(ctx context.Context, disk Disk, esp string, document *source.Document) error {
+func (i *Installer) verify(ctx context.Context, disk Disk, esp string, document *source.Document, sealed *sealing) error {
 	p, err := i.find(ctx, disk)
 	if err != nil {
 		return err
@@ -96,7 +96,9 @@ func (i *Installer) verify(ctx context.Context, disk Disk, esp string, document 
 	if err := i.reading(p.esp, "esp", "vfat", func(dir string) error { return i.sameFiles(esp, dir) }); err != nil {
 		return err
 	}
-	return i.reading(p.state, "state-read", "ext4", func(dir string) error { return sameDocument(dir, document) })
+	return i.opened(ctx, p.state, sealed, func(device string) error {
+		return i.reading(device, "state-read", "ext4", func(dir string) error { return sameDocument(dir, document) })
+	})
 }
 
 // verifyRoot reads all of the root; the kernel refuses a block that isn't what the hash tree says, or a hash tree that isn't

@@ -33,7 +33,7 @@ func (i *Installer) definitions() string { return filepath.Join(i.Dir, "repart.d
 
 // define writes what systemd-repart is to make: the image's own definitions, with what goes into the partitions. DATA is
 // left to the first boot, which makes it where the disk ends.
-func (i *Installer) define(esp string, document *source.Document) error {
+func (i *Installer) define(esp string, document *source.Document, sealed *sealing) error {
 	names, err := filepath.Glob(filepath.Join(i.Definitions, "*.conf"))
 	if err != nil {
 		return err
@@ -64,6 +64,9 @@ func (i *Installer) define(esp string, document *source.Document) error {
 		rootDefinition:   {"Label=" + label, "UUID=" + dashed(i.Medium.RootHash[:32]), "CopyBlocks=" + i.Medium.Root, "ReadOnly=yes"},
 		verityDefinition: {"Label=" + label, "UUID=" + dashed(i.Medium.RootHash[32:]), "CopyBlocks=" + i.Medium.Verity, "ReadOnly=yes"},
 	}
+	if lines := sealed.lines(); lines != nil {
+		more[stateDefinition] = lines
+	}
 	if document != nil {
 		state := filepath.Join(i.Dir, "state")
 		if err := os.MkdirAll(state, 0o755); err != nil { // the root of a file system, whose mode it becomes
@@ -72,7 +75,7 @@ func (i *Installer) define(esp string, document *source.Document) error {
 		if err := (&source.State{Dir: state}).Keep(document); err != nil {
 			return err
 		}
-		more[stateDefinition] = []string{"CopyFiles=" + state + ":/"}
+		more[stateDefinition] = append(more[stateDefinition], "CopyFiles="+state+":/")
 	}
 	for name, lines := range more {
 		if _, err := os.Stat(filepath.Join(i.definitions(), name)); err != nil {
@@ -99,7 +102,7 @@ func dashed(h string) string {
 }
 
 // write divides and fills the disk, and has it all on the disk when it returns.
-func (i *Installer) write(ctx context.Context, disk Disk, wipe bool) error {
+func (i *Installer) write(ctx context.Context, disk Disk, wipe bool, sealed *sealing) error {
 	empty := "require"
 	if wipe {
 		empty = "force"
@@ -109,8 +112,8 @@ func (i *Installer) write(ctx context.Context, disk Disk, wipe bool) error {
 		return err
 	}
 	stop := i.watch("write the system to "+disk.Path, disk, total)
-	_, err = i.Run(ctx, "/usr/bin/systemd-repart", "--definitions="+i.definitions(), "--empty="+empty,
-		"--seed=random", "--dry-run=no", "--no-pager", "--no-legend", disk.Path)
+	args := []string{"--definitions=" + i.definitions(), "--empty=" + empty, "--seed=random", "--dry-run=no", "--no-pager", "--no-legend"}
+	_, err = i.Run(ctx, "/usr/bin/systemd-repart", append(append(args, sealed.arguments()...), disk.Path)...)
 	stop()
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", disk.Path, err)

@@ -56,6 +56,9 @@ type Request struct {
 	By string `json:"by"`
 	// ID is the cloud-config's, empty for a request that isn't from there.
 	ID string `json:"id,omitempty"`
+	// Encryption is how the partitions are encrypted that are made anew, TPM2 or empty for as they are now. It is of requests
+	// for all parts.
+	Encryption string `json:"encryption,omitempty"`
 }
 
 // Has says whether a part is to go.
@@ -88,6 +91,9 @@ func (r *Request) check() error {
 		if !slices.Contains(Parts, p) {
 			return fmt.Errorf("%q is none of data, identity, config", p)
 		}
+	}
+	if r.Encryption != "" && (r.Encryption != TPM2 || !r.All()) {
+		return fmt.Errorf("encryption %q can't be had by a reset of %s", r.Encryption, r)
 	}
 	return nil
 }

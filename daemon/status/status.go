@@ -18,6 +18,7 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/phase"
+	"github.com/skerry-os/skerry/daemon/storage"
 	"github.com/skerry-os/skerry/daemon/unit"
 )
 
@@ -53,6 +54,8 @@ type Machine struct {
 	Reboot []string `json:"reboot,omitempty" yaml:"reboot,omitempty"`
 	// Upgrade is what there is to tell of other versions of the system.
 	Upgrade *Upgrade `json:"upgrade,omitempty" yaml:"upgrade,omitempty"`
+	// Storage is how STATE and DATA are, nil where they are not encrypted.
+	Storage *storage.Status `json:"storage,omitempty" yaml:"storage,omitempty"`
 	// Repairs are the file systems of the disk that this boot found damaged and has repaired, in a line each.
 	Repairs []string `json:"repairs,omitempty" yaml:"repairs,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.

@@ -17,9 +17,13 @@ import (
 // initrdProgram is the one program of ours in the initrd.
 const initrdProgram = "usr/libexec/skerry/skerry-initrd"
 
+// deviceNames are rules of udev's that hold in the initrd as they do after it.
+const deviceNames = "overlay/usr/lib/udev/rules.d"
+
 func initrdKey(b *build, d *digest) {
 	d.text(b.keys["base"], b.version())
 	d.tree(b.source("image/initrd"))
+	d.tree(b.source(deviceNames))
 	if b.tree != "" {
 		d.tree(filepath.Join(b.tree, initrdProgram))
 	}
@@ -59,6 +63,9 @@ func makeInitrd(ctx context.Context, b *build, dir string) error {
 		}
 	}
 	if err := layTree(b.source("image/initrd/tree"), tree); err != nil {
+		return err
+	}
+	if err := layTree(b.source(deviceNames), filepath.Join(tree, strings.TrimPrefix(deviceNames, "overlay/"))); err != nil {
 		return err
 	}
 	if b.tree != "" {

@@ -28,7 +28,7 @@ var rollbackByHand = Scenario{
 		return t.Steps(
 			step{"build the next version", func() error { return u.build(ctx, "good") }},
 			step{"boot " + serverName + " until its node is Ready", func() (err error) {
-				m, _, err = u.boot(ctx, userData)
+				m, _, err = u.boot(ctx, vm.MachineConfig{UserData: userData})
 				return err
 			}},
 			step{"upgrade it", func() error {

@@ -70,6 +70,8 @@ var All = slices.Concat([]Scenario{
 	upgradeGoodAfterFallback,
 	rollbackByHand,
 	diskGrown,
+	tpmCleared,
+	tpmUpgrade,
 	resetMachine,
 	isoCDROMInstall,
 	isoDiskInstall,

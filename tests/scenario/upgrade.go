@@ -153,8 +153,9 @@ func (u *upgrades) runs(ctx context.Context, m *vm.Machine, version string) erro
 }
 
 // boot boots a server until it is Ready, and remembers the version.
-func (u *upgrades) boot(ctx context.Context, userData []byte) (*vm.Machine, *vm.Cluster, error) {
-	m, err := u.t.lab.Boot(ctx, vm.MachineConfig{Name: serverName, UserData: userData})
+func (u *upgrades) boot(ctx context.Context, cfg vm.MachineConfig) (*vm.Machine, *vm.Cluster, error) {
+	cfg.Name = serverName
+	m, err := u.t.lab.Boot(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}

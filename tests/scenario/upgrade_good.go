@@ -36,7 +36,7 @@ var upgradeGood = Scenario{
 		return t.Steps(
 			step{"build the next version", func() error { return u.build(ctx, "good") }},
 			step{"boot " + serverName + " until its node is Ready", func() (err error) {
-				if m, c, err = u.boot(ctx, userData); err != nil {
+				if m, c, err = u.boot(ctx, vm.MachineConfig{UserData: userData}); err != nil {
 					return err
 				}
 				_, err = c.CoreV1().ConfigMaps("default").Create(ctx, &corev1.ConfigMap{

@@ -30,7 +30,7 @@ var upgradeGoodAfterFallback = Scenario{
 				return errors.Join(u.build(ctx, "bad", "-cmdline", noInit), u.build(ctx, "good"))
 			}},
 			step{"boot " + serverName + " until its node is Ready", func() (err error) {
-				m, _, err = u.boot(ctx, userData)
+				m, _, err = u.boot(ctx, vm.MachineConfig{UserData: userData})
 				return err
 			}},
 			step{"the bad one is left", func() error {

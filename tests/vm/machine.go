@@ -61,6 +61,8 @@ type MachineConfig struct {
 	MediumIsDisk bool
 	// MediumFirst has the firmware start the medium whatever is on the disk.
 	MediumFirst bool
+	// TPM gives the machine a TPM 2.0.
+	TPM bool
 	// Clock is what the hardware's clock shows at each power-on, as after an empty battery. Zero for the time.
 	Clock time.Time
 }

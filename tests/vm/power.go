@@ -92,6 +92,9 @@ func (m *Machine) startVirtual(ctx context.Context, console *Console, messages i
 		discs: m.cfg.Discs, clock: m.cfg.Clock,
 		medium: m.cfg.Medium, mediumIsDisk: m.cfg.MediumIsDisk, mediumFirst: m.cfg.MediumFirst,
 	}
+	if m.cfg.TPM {
+		h.tpm = m.tpmDir()
+	}
 	if h.fwCfg, err = writeFwCfg(m.dir, m.cfg.FwCfg); err != nil {
 		return nil, err
 	}

@@ -59,6 +59,8 @@ type hardware struct {
 
 	medium                    string // that is started where the disk can't be, or before it; "" for none
 	mediumIsDisk, mediumFirst bool
+
+	tpm string // folder in which it remembers; "" for none
 }
 
 // nic is a network card as QEMU makes it.
@@ -125,6 +127,9 @@ func (h hardware) args() []string {
 	args = append(args, h.mediumArgs()...)
 	for _, name := range slices.Sorted(maps.Keys(h.fwCfg)) {
 		args = append(args, "-fw_cfg", "name="+name+",file="+quoteOption(h.fwCfg[name]))
+	}
+	if h.tpm != "" {
+		args = append(args, tpmArgs(nicFD+len(h.nics))...)
 	}
 	if !h.clock.IsZero() {
 		args = append(args, "-rtc", "base="+h.clock.UTC().Format("2006-01-02T15:04:05"))
@@ -208,6 +213,16 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 		}
 		defer file.Close()
 		q.cables, inherited = append(q.cables, wire), append(inherited, file)
+	}
+	if h.tpm != "" {
+		file, err := startTPM(h.tpm, messages)
+		if err != nil {
+			control.Close()
+			q.closeWires()
+			return nil, err
+		}
+		defer file.Close()
+		inherited = append(inherited, file)
 	}
 
 	var complaints bytes.Buffer
