@@ -89,6 +89,15 @@ func newBuild(o options) (*build, error) {
 		results: map[string]string{}, keys: map[string]string{}, progress: p}, nil
 }
 
+// architecture of the machines that the image is for, as Debian and Go call it.
+const architecture = "amd64"
+
+// name of the image among others.
+func (b *build) name() string { return "skerry-" + b.version() + "-" + architecture }
+
+// fileName is that of what a build delivers, by what it ends in.
+func (b *build) fileName(ending string) string { return b.name() + "." + ending }
+
 // version of the image.
 func (b *build) version() string { return b.versions["SKERRY_VERSION"] }
 
@@ -193,6 +202,12 @@ func sourceDateEpoch(v versions) (string, error) {
 		return "", fmt.Errorf("SOURCE_DATE_EPOCH %q is not a time since 2020 in seconds", epoch)
 	}
 	return epoch, nil
+}
+
+// time is that of the epoch.
+func (b *build) time() (time.Time, error) {
+	seconds, err := strconv.ParseInt(b.epoch, 10, 64)
+	return time.Unix(seconds, 0).UTC(), err
 }
 
 // defaultEpoch is 2026-01-01.
