@@ -32,18 +32,31 @@ var steps = []step{
 	{"disk", "partitions", diskKey, makeDisk},
 }
 
+// formatToolSteps follow where an image is wanted in any other form than that of a disk.
+var formatToolSteps = []step{
+	{"format-tools", "tools tree: xorriso, sfdisk, mtools, qemu-img", formatToolsKey, makeFormatTools},
+}
+
 // isoSteps follow where an ISO image is wanted.
 var isoSteps = []step{
-	{"format-tools", "tools tree: xorriso, sfdisk, mtools", formatToolsKey, makeFormatTools},
 	{"iso", "ISO image", isoKey, makeISO},
 }
 
 // wanted are the steps of this build.
 func (o options) wanted() []step {
-	if o.iso {
-		return slices.Concat(steps, isoSteps)
+	all := slices.Clone(steps)
+	if o.iso || o.formats {
+		all = append(all, formatToolSteps...)
 	}
-	return steps
+	if o.iso {
+		all = append(all, isoSteps...)
+	}
+	if o.formats {
+		for _, f := range formats {
+			all = append(all, f.step)
+		}
+	}
+	return all
 }
 
 // A build is one run of the steps.
@@ -65,7 +78,7 @@ func newBuild(o options) (*build, error) {
 	if o.setVersion != "" {
 		v["SKERRY_VERSION"] = o.setVersion
 	}
-	if o.payload != "" {
+	if o.payload != "" || o.formats && o.signKey != "" {
 		if _, err := signingKey(o.signKey); err != nil { // before minutes of work
 			return nil, err
 		}
