@@ -98,8 +98,12 @@ func checkGCE(archive, hash string) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != hash {
 		return fmt.Errorf("%s reads back with the hash %s, want %s", gceDisk, got, hash)
 	}
-	if _, err := in.Next(); err != io.EOF {
-		return fmt.Errorf("something follows %s: %v", gceDisk, err)
+	switch header, err := in.Next(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return fmt.Errorf("what follows %s: %w", gceDisk, err)
+	default:
+		return fmt.Errorf("%s follows %s", header.Name, gceDisk)
 	}
-	return nil
 }

@@ -50,7 +50,7 @@ func findPrograms(tree string) ([]goProgram, error) {
 		}
 		magic := make([]byte, len(elfMagic))
 		if _, err := file.ReadAt(magic, 0); err != nil || string(magic) != elfMagic {
-			return nil //nolint:nilerr // shorter than any program
+			return nil // a script, or shorter than any program
 		}
 		program, err := readProgram(file, inImage)
 		if err != nil {
@@ -85,7 +85,7 @@ func programsInArchive(archive io.Reader, name string) ([]goProgram, error) {
 	in := tar.NewReader(archive)
 	for {
 		header, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return found, nil
 		}
 		if err != nil {
