@@ -96,6 +96,10 @@ image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root;
 iso: tree ## build the disk image and the ISO image of a live system that installs, build/skerry-VERSION-amd64.iso
 	@$(GO) run ./image/build -tree $(TREE) -out build -iso
 
+.PHONY: images
+images: tree ## build every image that machines boot from (QCOW2, OVA, VHD, GCE, ISO), an SBOM and SHA256SUMS, signed with SIGN_KEY=FILE of minisign's
+	@$(GO) run ./image/build -tree $(TREE) -out build -iso -compress -formats -sign-key '$(SIGN_KEY)'
+
 .PHONY: release
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
 	@$(GO) run ./image/build -tree $(TREE) -out build -compress -locked

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"time"
 )
 
 func diskKey(b *build, d *digest) {
@@ -81,11 +79,10 @@ func (b *build) ukiPath() string { return "EFI/Linux/skerry_" + b.version() + ".
 
 // setTimes gives all that is below a folder, and the folder, the time of the epoch.
 func (b *build) setTimes(dir string) error {
-	seconds, err := strconv.ParseInt(b.epoch, 10, 64)
+	epoch, err := b.time()
 	if err != nil {
 		return err
 	}
-	epoch := time.Unix(seconds, 0)
 	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		if err != nil {
 			return err

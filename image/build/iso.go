@@ -210,20 +210,3 @@ func isoTable(report, hash string) (string, error) {
 	}
 	return script.String(), nil
 }
-
-// deliverISO copies the ISO image to the output folder, and returns its size in bytes.
-func (b *build) deliverISO(ctx context.Context) (int, error) {
-	to := filepath.Join(b.out, fmt.Sprintf("skerry-%s-amd64.iso", b.version()))
-	if err := b.quietly(ctx, "cp", "--reflink=auto", b.result("iso", "skerry.iso"), to+".new"); err != nil {
-		return 0, err
-	}
-	if err := os.Rename(to+".new", to); err != nil {
-		return 0, err
-	}
-	info, err := os.Stat(to)
-	if err != nil {
-		return 0, err
-	}
-	fmt.Printf("%s: %s\n", to, mib(int(info.Size())))
-	return int(info.Size()), nil
-}

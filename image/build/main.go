@@ -32,9 +32,10 @@ type options struct {
 	locked     bool   // fail when packages differ from packages.lock
 	compress   bool   // also write the .raw.zst
 	payload    string // make a payload for upgrades in this folder, and no disk
-	signKey    string // minisign's secret key that signs it
+	signKey    string // minisign's secret key that signs it, or the list of hashes
 	setVersion string // instead of that of image/versions.env
 	iso        bool   // also write the .iso
+	formats    bool   // also write the disk in every form of formats, the list of what is in it, and hashes of all
 }
 
 func main() {
@@ -52,9 +53,10 @@ func main() {
 	flag.BoolVar(&o.locked, "locked", false, "fail when the archive has other packages than image/packages.lock")
 	flag.BoolVar(&o.compress, "compress", false, "write the compressed image too")
 	flag.StringVar(&o.payload, "payload", "", "make what machines upgrade from in this folder, instead of a disk")
-	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload; its password is in "+payloadPassword)
+	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload, or the hashes of what -formats writes; its password is in "+payloadPassword)
 	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
 	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
+	flag.BoolVar(&o.formats, "formats", false, "write the image for virtual machines and clouds too, an SBOM, and SHA256SUMS of all that was written")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "build: unexpected argument %q\n", flag.Arg(0))
@@ -108,7 +110,7 @@ func becomeRoot(o options) error {
 	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH," + payloadPassword, "--", self,
 		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
 		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
-		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso),
+		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso), "-formats=" + strconv.FormatBool(o.formats),
 		"-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion}
 	return syscall.Exec(sudo, args, os.Environ())
 }

@@ -64,7 +64,7 @@ func (b *build) makePayload(ctx context.Context) error {
 			return err
 		}
 	}
-	m := payloadManifest{Format: 1, Version: b.version(), Architecture: "amd64", Kubernetes: b.versions["KUBERNETES_VERSION"]}
+	m := payloadManifest{Format: 1, Version: b.version(), Architecture: architecture, Kubernetes: b.versions["KUBERNETES_VERSION"]}
 	if m.RootHash, err = b.rootHash(); err != nil {
 		return err
 	}
@@ -115,12 +115,16 @@ func signManifest(dir string, m payloadManifest, key minisign.PrivateKey) error 
 	if err != nil {
 		return err
 	}
-	text = append(text, '\n')
-	signature := minisign.SignWithComments(key, text, "skerry "+m.Version+" "+m.Architecture, "signature of "+payloadManifestFile)
-	if err := writeFile(filepath.Join(dir, payloadManifestFile+".minisig"), string(signature)); err != nil {
+	return writeSigned(filepath.Join(dir, payloadManifestFile), append(text, '\n'), "skerry "+m.Version+" "+m.Architecture, key)
+}
+
+// writeSigned writes a signature, which says what of, and then what is signed: nobody finds that without it.
+func writeSigned(path string, text []byte, what string, key minisign.PrivateKey) error {
+	signature := minisign.SignWithComments(key, text, what, "signature of "+filepath.Base(path))
+	if err := writeFile(path+".minisig", string(signature)); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, payloadManifestFile), string(text))
+	return writeFile(path, string(text))
 }
 
 // signingKey reads a secret key as minisign writes it.

@@ -32,18 +32,31 @@ var steps = []step{
 	{"disk", "partitions", diskKey, makeDisk},
 }
 
+// formatToolSteps follow where an image is wanted in any other form than that of a disk.
+var formatToolSteps = []step{
+	{"format-tools", "tools tree: xorriso, sfdisk, mtools, qemu-img", formatToolsKey, makeFormatTools},
+}
+
 // isoSteps follow where an ISO image is wanted.
 var isoSteps = []step{
-	{"format-tools", "tools tree: xorriso, sfdisk, mtools", formatToolsKey, makeFormatTools},
 	{"iso", "ISO image", isoKey, makeISO},
 }
 
 // wanted are the steps of this build.
 func (o options) wanted() []step {
-	if o.iso {
-		return slices.Concat(steps, isoSteps)
+	all := slices.Clone(steps)
+	if o.iso || o.formats {
+		all = append(all, formatToolSteps...)
 	}
-	return steps
+	if o.iso {
+		all = append(all, isoSteps...)
+	}
+	if o.formats {
+		for _, f := range formats {
+			all = append(all, f.step)
+		}
+	}
+	return all
 }
 
 // A build is one run of the steps.
@@ -65,7 +78,7 @@ func newBuild(o options) (*build, error) {
 	if o.setVersion != "" {
 		v["SKERRY_VERSION"] = o.setVersion
 	}
-	if o.payload != "" {
+	if o.payload != "" || o.formats && o.signKey != "" {
 		if _, err := signingKey(o.signKey); err != nil { // before minutes of work
 			return nil, err
 		}
@@ -88,6 +101,15 @@ func newBuild(o options) (*build, error) {
 	return &build{options: o, cache: c, versions: v, epoch: epoch,
 		results: map[string]string{}, keys: map[string]string{}, progress: p}, nil
 }
+
+// architecture of the machines that the image is for, as Debian and Go call it.
+const architecture = "amd64"
+
+// name of the image among others.
+func (b *build) name() string { return "skerry-" + b.version() + "-" + architecture }
+
+// fileName is that of what a build delivers, by what it ends in.
+func (b *build) fileName(ending string) string { return b.name() + "." + ending }
 
 // version of the image.
 func (b *build) version() string { return b.versions["SKERRY_VERSION"] }
@@ -193,6 +215,12 @@ func sourceDateEpoch(v versions) (string, error) {
 		return "", fmt.Errorf("SOURCE_DATE_EPOCH %q is not a time since 2020 in seconds", epoch)
 	}
 	return epoch, nil
+}
+
+// time is that of the epoch.
+func (b *build) time() (time.Time, error) {
+	seconds, err := strconv.ParseInt(b.epoch, 10, 64)
+	return time.Unix(seconds, 0).UTC(), err
 }
 
 // defaultEpoch is 2026-01-01.

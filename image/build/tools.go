@@ -36,9 +36,10 @@ var toolsPackages = []string{
 // image anew.
 var formatPackages = []string{
 	"xorriso",    // ISO
-	"fdisk",      // sfdisk, which puts a partition table into it
+	"fdisk",      // sfdisk, which puts a partition table into it, and moves the backup of that of a larger disk
 	"dosfstools", // its ESP
 	"mtools",     // same
+	"qemu-utils", // qemu-img, which makes QCOW2, VMDK and VHD, and compares them with the disk
 }
 
 func (b *build) mmdebstrapArgs(packages []string, dir string) []string {
