@@ -48,7 +48,11 @@ func throughAgent(ctx context.Context, server, agent *vm.Machine) (*writer, erro
 		return nil, err
 	}
 	w := &writer{cluster: client, namespace: "writer", pause: 100 * time.Millisecond}
-	return w, client.Namespace(ctx, w.namespace)
+	patient, err := server.WaitAPI(ctx) // what is prepared isn't what is measured
+	if err != nil {
+		return nil, err
+	}
+	return w, patient.Namespace(ctx, w.namespace)
 }
 
 // writeTimeout is for one write through an agent: the next may be answered by another server.
