@@ -20,7 +20,7 @@ import (
 
 var snapshotRestore = Scenario{
 	Name:   "snapshot-restore",
-	Suite:  SuiteTest,
+	Suite:  SuiteAll,
 	Shows:  "a snapshot that is taken while the cluster is written to, and restored on a new machine with the same token, is the same cluster there: authorities, Secrets, pods, each version of each object, and watches from before are told to read anew; also on one that takes the node's name over",
 	Native: true,
 	OwnLab: true,
