@@ -24,7 +24,11 @@ type Storage struct {
 const minPassphrase = 12
 
 func (v *Storage) check(s scope) {
-	if !s.sound("encryption") || !s.sound("passphrase") {
+	if !s.sound("passphrase") {
+		return
+	}
+	v.checkSecrets(s)
+	if !s.sound("encryption") {
 		return
 	}
 	if v.Encryption == "passphrase" && !s.has("passphrase") {
@@ -33,7 +37,6 @@ func (v *Storage) check(s scope) {
 	if v.Encryption == "" && s.has("passphrase") {
 		s.problem(s.at("passphrase"), "opens nothing without encryption", "add encryption: tpm2 or passphrase")
 	}
-	v.checkSecrets(s)
 }
 
 func (v *Storage) checkSecrets(s scope) {
