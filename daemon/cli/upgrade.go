@@ -293,7 +293,7 @@ back, why.
 func upgradeText(s *upgrade.State) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "Runs\t%s\n", s.Slots.Version)
+	fmt.Fprintf(w, "Runs\t%s\n", s.Version)
 	if s.News != "" {
 		fmt.Fprintf(w, "Now\t%s\n", s.News)
 	}
@@ -301,7 +301,7 @@ func upgradeText(s *upgrade.State) string {
 		fmt.Fprintf(w, "Last upgrade\t%s (%s)\n", s.Last, s.Last.At.Local().Format(time.DateTime))
 	}
 	fmt.Fprintf(w, "\nSLOT\tVERSION\tSTATE\tATTEMPTS LEFT\t\n")
-	for _, one := range s.Slots.All {
+	for _, one := range s.All {
 		left, runs := "", ""
 		if one.UKI != nil && one.UKI.Left != nil {
 			left = fmt.Sprint(*one.UKI.Left)

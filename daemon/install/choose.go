@@ -17,7 +17,7 @@ import (
 var (
 	// ErrInstalled says that Skerry is on a disk that was meant already. A machine whose firmware goes on starting the
 	// medium must not lose its node for it.
-	ErrInstalled = errors.New("Skerry is installed already")
+	ErrInstalled = errors.New("a Skerry is installed already")
 	// ErrNoDisk says that no disk fits.
 	ErrNoDisk = errors.New("there is no disk to install to")
 	// ErrSeveral says that more than one disk fits.
