@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/luks"
 	"github.com/skerry-os/skerry/daemon/reset"
 	"github.com/skerry-os/skerry/daemon/storage"
 )
@@ -29,11 +30,11 @@ func (b *Boot) storage(ctx context.Context, loaded *config.Loaded) error {
 	if !now.Encrypted {
 		return b.encrypt(ctx, loaded, section.Encryption)
 	}
-	if now.OpenedBy != reset.TPM2 && section.Encryption == reset.TPM2 {
+	if now.OpenedBy != luks.TPM2 && section.Encryption == luks.TPM2 {
 		b.Log.Warn("the TPM did not open STATE and DATA; to bind them to it again: skerry storage enroll")
 		return nil
 	}
-	if section.Encryption == reset.TPM2 && section.Passphrase != "" {
+	if section.Encryption == luks.TPM2 && section.Passphrase != "" {
 		if err := b.Storage.KeepPassphrase(ctx, string(section.Passphrase)); err != nil {
 			// The machine is none the worse for it.
 			b.Log.Error(err.Error())
@@ -53,13 +54,13 @@ func (b *Boot) encrypt(ctx context.Context, loaded *config.Loaded, encryption st
 		return err
 	case loaded.Document.Source == "state":
 		return errors.New(refused + "and its configuration is on them; install it with this configuration instead")
-	case encryption != reset.TPM2:
+	case encryption != luks.TPM2:
 		return errors.New(refused + "and with " + encryption + " only an installation makes them; install it with this configuration, or use tpm2")
 	}
 	if err := b.Storage.CheckTPM(ctx); err != nil {
 		return fmt.Errorf("skerry.storage.encryption: %w", err)
 	}
-	request := &reset.Request{Parts: reset.Parts, By: "skerry.storage.encryption of the cloud-config", Encryption: reset.TPM2}
+	request := &reset.Request{Parts: reset.Parts, By: "skerry.storage.encryption of the cloud-config", Encryption: luks.TPM2}
 	if err := reset.Ask(b.StateDir, request); err != nil {
 		return err
 	}

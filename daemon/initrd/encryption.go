@@ -3,22 +3,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
-	"github.com/skerry-os/skerry/daemon/reset"
+	"github.com/skerry-os/skerry/daemon/luks"
 )
-
-// luksMagic is what a partition with LUKS begins with: section 2.1 of the LUKS2 On-Disk Format Specification.
-var luksMagic = []byte("LUKS\xba\xbe")
 
 // passphraseFile has, below r.run and as long as the initrd needs it, what was typed at the console.
 const passphraseFile = "passphrase"
@@ -26,27 +21,10 @@ const passphraseFile = "passphrase"
 // partitionPath is where a partition of the disk's layout is, encrypted or not; name is state or data.
 func (r *root) partitionPath(name string) string { return filepath.Join(r.partitions, "skerry-"+name) }
 
-// encrypted says whether a partition is there, and encrypted.
-func (r *root) encrypted(name string) (bool, error) {
-	file, err := os.Open(r.partitionPath(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer file.Close()
-	begin := make([]byte, len(luksMagic))
-	if _, err := io.ReadFull(file, begin); err != nil {
-		return false, fmt.Errorf("read %s: %w", r.partitionPath(name), err)
-	}
-	return bytes.Equal(begin, luksMagic), nil
-}
-
 // unlock opens a partition if it is encrypted: with the TPM, or else with what is typed at the console, for which it waits
 // until somebody comes: a machine that starts again and again helps nobody. It does nothing where the partition is open.
 func (r *root) unlock(ctx context.Context, name string) error {
-	encrypted, err := r.encrypted(name)
+	encrypted, err := luks.Encrypted(r.partitionPath(name))
 	if err != nil || !encrypted {
 		return err
 	}
@@ -60,7 +38,7 @@ func (r *root) unlock(ctx context.Context, name string) error {
 	// What was typed for STATE opens DATA.
 	if _, err := os.Stat(filepath.Join(r.run, passphraseFile)); err == nil {
 		if _, err := r.attach(ctx, name, r.partitionPath(name), filepath.Join(r.run, passphraseFile)); err == nil {
-			return r.unlocked(reset.Passphrase)
+			return r.unlocked(luks.Passphrase)
 		}
 	}
 	label := strings.ToUpper(name)
@@ -79,7 +57,7 @@ func (r *root) unlock(ctx context.Context, name string) error {
 		fmt.Fprintf(r.out, "skerry-initrd: opening %s\n", label)
 		said, err := r.attach(ctx, name, r.partitionPath(name), filepath.Join(r.run, passphraseFile))
 		if err == nil {
-			return r.unlocked(reset.Passphrase)
+			return r.unlocked(luks.Passphrase)
 		}
 		if err := r.forgetPassphrase(); err != nil {
 			return err
@@ -97,7 +75,7 @@ func (r *root) unlockByTPM(ctx context.Context, name string) (reason string, err
 	}
 	said, err := r.attach(ctx, name, r.partitionPath(name), "")
 	if err == nil {
-		return "", r.unlocked(reset.TPM2)
+		return "", r.unlocked(luks.TPM2)
 	}
 	if ctx.Err() != nil {
 		return "", ctx.Err()
@@ -110,18 +88,18 @@ func (r *root) unlockByTPM(ctx context.Context, name string) (reason string, err
 // passphrase that was needed for one of them stays.
 func (r *root) unlocked(by string) error {
 	known, err := r.unlockedBy()
-	if err != nil || known == reset.Passphrase {
+	if err != nil || known == luks.Passphrase {
 		return err
 	}
 	if err := os.MkdirAll(r.run, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(r.run, reset.UnlockedFile), []byte(by+"\n"), 0o644)
+	return os.WriteFile(filepath.Join(r.run, luks.UnlockedFile), []byte(by+"\n"), 0o644)
 }
 
 // unlockedBy is how STATE or DATA was opened in this boot, and empty on a machine that has nothing encrypted.
 func (r *root) unlockedBy() (string, error) {
-	data, err := os.ReadFile(filepath.Join(r.run, reset.UnlockedFile))
+	data, err := os.ReadFile(filepath.Join(r.run, luks.UnlockedFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -210,8 +188,8 @@ func (r *root) runRepart(ctx context.Context, folder, encryption string, anew []
 	}
 	if encryption != "" {
 		options := []string{"Encrypt=tpm2"}
-		args = append(args, reset.PCRs)
-		if encryption == reset.Passphrase {
+		args = append(args, luks.PCRs)
+		if encryption == luks.Passphrase {
 			options = []string{"Encrypt=key-file"}
 			args = append(args, "--key-file="+filepath.Join(r.run, passphraseFile))
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skerry-os/skerry/daemon/luks"
 	"github.com/skerry-os/skerry/daemon/reset"
 )
 
@@ -92,7 +93,7 @@ func newEncryptedMachine(t *testing.T, partitions ...string) *encryptedMachine {
 
 func (x *encryptedMachine) format(t *testing.T, name string) {
 	t.Helper()
-	if err := os.WriteFile(x.partitionPath(name), append(slices.Clone(luksMagic), 0, 2), 0o600); err != nil {
+	if err := os.WriteFile(x.partitionPath(name), append([]byte("LUKS\xba\xbe"), 0, 2), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -135,7 +136,7 @@ func TestPlainIsLeftAlone(t *testing.T) {
 func TestTPMOpens(t *testing.T) {
 	x := newEncryptedMachine(t, "state", "data")
 	x.hasTPM(t, true)
-	x.expect(t, reset.TPM2, 0)
+	x.expect(t, luks.TPM2, 0)
 	if !x.open("state") || !x.open("data") {
 		t.Error("not both are open")
 	}
@@ -143,7 +144,7 @@ func TestTPMOpens(t *testing.T) {
 	if x.defined[dataDefinition] != "[Partition]\n\n[Partition]\nEncrypt=tpm2\n" || x.defined["10-esp.conf"] != "[Partition]\n" {
 		t.Errorf("definitions %q", x.defined)
 	}
-	if !slices.Contains(x.repart[0], reset.PCRs) || slices.Contains(x.repart[0], "--factory-reset=yes") {
+	if !slices.Contains(x.repart[0], luks.PCRs) || slices.Contains(x.repart[0], "--factory-reset=yes") {
 		t.Errorf("systemd-repart runs with %q", x.repart[0])
 	}
 }
@@ -156,7 +157,7 @@ func TestPassphraseOpens(t *testing.T) {
 			x.hasTPM(t, false)
 		}
 		x.typed = []string{"wrong", "", rightPassphrase}
-		x.expect(t, reset.Passphrase, 3)
+		x.expect(t, luks.Passphrase, 3)
 		if !x.open("state") || !x.open("data") {
 			t.Error("not both are open")
 		}
@@ -181,7 +182,7 @@ func TestResetKeepsEncryption(t *testing.T) {
 		request    reset.Request
 		want       string
 	}{
-		{nil, true, reset.Request{Parts: reset.Parts, Encryption: reset.TPM2}, "Encrypt=tpm2"},
+		{nil, true, reset.Request{Parts: reset.Parts, Encryption: luks.TPM2}, "Encrypt=tpm2"},
 		{[]string{"state", "data"}, true, reset.Request{Parts: reset.Parts}, "Encrypt=tpm2"},
 		{[]string{"state", "data"}, true, reset.Request{Parts: []reset.Part{reset.Data}}, "Encrypt=tpm2"},
 		{[]string{"state", "data"}, false, reset.Request{Parts: []reset.Part{reset.Data}}, "Encrypt=key-file"},

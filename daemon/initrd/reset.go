@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-os/skerry/daemon/luks"
 	"github.com/skerry-os/skerry/daemon/reset"
 )
 
@@ -99,7 +100,7 @@ var mappingOf = map[string]string{stateDefinition: "state", dataDefinition: "dat
 // encryptionNow is how partitions are encrypted that take the place of those on the disk: as these, where that takes nobody
 // who types.
 func (r *root) encryptionNow() (string, error) {
-	encrypted, err := r.encrypted("state")
+	encrypted, err := luks.Encrypted(r.partitionPath("state"))
 	if err != nil || !encrypted {
 		return "", err
 	}
@@ -107,7 +108,7 @@ func (r *root) encryptionNow() (string, error) {
 		fmt.Fprintln(r.out, "skerry-initrd: without a TPM the new partitions are not encrypted")
 		return "", nil
 	}
-	return reset.TPM2, nil
+	return luks.TPM2, nil
 }
 
 // systemdRepart runs it, with what it says as the result.

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
-	"github.com/skerry-os/skerry/daemon/reset"
+	"github.com/skerry-os/skerry/daemon/luks"
 )
 
 // checkMapping is what STATE is called while it is read back.
@@ -27,7 +27,7 @@ func (i *Installer) seal(ctx context.Context, section *configschema.Storage) (*s
 	if section == nil || section.Encryption == "" {
 		return nil, nil
 	}
-	s := &sealing{tpm: section.Encryption == reset.TPM2}
+	s := &sealing{tpm: section.Encryption == luks.TPM2}
 	if s.tpm {
 		if err := i.CheckTPM(ctx); err != nil {
 			return nil, fmt.Errorf("skerry.storage.encryption: %w", err)
@@ -64,7 +64,7 @@ func (s *sealing) arguments() (args []string) {
 		return nil
 	}
 	if s.tpm {
-		args = append(args, "--tpm2-device=auto", reset.PCRs)
+		args = append(args, "--tpm2-device=auto", luks.PCRs)
 	}
 	if s.keyFile != "" {
 		args = append(args, "--key-file="+s.keyFile)

@@ -21,6 +21,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/skerry-os/skerry/daemon/identity"
+	"github.com/skerry-os/skerry/daemon/luks"
 )
 
 // Part is a part of what a machine has become. The values are those of the command line and of the cloud-config.
@@ -56,7 +57,7 @@ type Request struct {
 	By string `json:"by"`
 	// ID is the cloud-config's, empty for a request that isn't from there.
 	ID string `json:"id,omitempty"`
-	// Encryption is how the partitions are encrypted that are made anew, TPM2 or empty for as they are now. It is of requests
+	// Encryption is how the partitions are encrypted that are made anew, luks.TPM2 or empty for as they are now. It is of requests
 	// for all parts.
 	Encryption string `json:"encryption,omitempty"`
 }
@@ -92,7 +93,7 @@ func (r *Request) check() error {
 			return fmt.Errorf("%q is none of data, identity, config", p)
 		}
 	}
-	if r.Encryption != "" && (r.Encryption != TPM2 || !r.All()) {
+	if r.Encryption != "" && (r.Encryption != luks.TPM2 || !r.All()) {
 		return fmt.Errorf("encryption %q can't be had by a reset of %s", r.Encryption, r)
 	}
 	return nil

@@ -26,7 +26,7 @@ import (
 	"strings"
 
 	"github.com/skerry-os/skerry/daemon/atomicfile"
-	"github.com/skerry-os/skerry/daemon/reset"
+	"github.com/skerry-os/skerry/daemon/luks"
 )
 
 // ErrNotEncrypted is of a machine whose STATE and DATA are not.
@@ -34,9 +34,6 @@ var ErrNotEncrypted = errors.New("STATE and DATA of this machine are not encrypt
 
 // names are the partitions, as the disk's layout has them after "skerry-".
 var names = []string{"state", "data"}
-
-// luksMagic is what a partition with LUKS begins with.
-var luksMagic = []byte("LUKS\xba\xbe")
 
 // passphraseFile is on STATE, and tells whether a passphrase has been given to both partitions.
 const passphraseFile = "passphrase.json"
@@ -67,7 +64,7 @@ type Status struct {
 func (s *Storage) Status() (Status, error) {
 	var found Status
 	for _, name := range names {
-		encrypted, err := s.encrypted(name)
+		encrypted, err := luks.Encrypted(s.device(name))
 		if err != nil {
 			return Status{}, err
 		}
@@ -76,7 +73,7 @@ func (s *Storage) Status() (Status, error) {
 	if !found.Encrypted {
 		return found, nil
 	}
-	by, err := os.ReadFile(filepath.Join(s.Run, reset.UnlockedFile))
+	by, err := os.ReadFile(filepath.Join(s.Run, luks.UnlockedFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Status{}, err
 	}
@@ -85,27 +82,11 @@ func (s *Storage) Status() (Status, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Status{}, err
 	}
-	found.Passphrase = err == nil || found.OpenedBy == reset.Passphrase
+	found.Passphrase = err == nil || found.OpenedBy == luks.Passphrase
 	return found, nil
 }
 
 func (s *Storage) device(name string) string { return filepath.Join(s.Partitions, "skerry-"+name) }
-
-func (s *Storage) encrypted(name string) (bool, error) {
-	file, err := os.Open(s.device(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer file.Close()
-	begin := make([]byte, len(luksMagic))
-	if _, err := io.ReadFull(file, begin); err != nil {
-		return false, fmt.Errorf("read %s: %w", s.device(name), err)
-	}
-	return bytes.Equal(begin, luksMagic), nil
-}
 
 // CheckTPM has the TPM give out something that it was given. The error says why it can't be relied on.
 func (s *Storage) CheckTPM(ctx context.Context) error {
@@ -116,7 +97,7 @@ func (s *Storage) CheckTPM(ctx context.Context) error {
 	}
 	secret := []byte(rand.Text())
 	const creds = "/usr/bin/systemd-creds"
-	sealed, err := s.Exec(ctx, nil, secret, creds, "encrypt", "--with-key=tpm2", reset.PCRs, "--name=skerry-check", "-", "-")
+	sealed, err := s.Exec(ctx, nil, secret, creds, "encrypt", "--with-key=tpm2", luks.PCRs, "--name=skerry-check", "-", "-")
 	if err != nil {
 		return fmt.Errorf("try the TPM: %w", err)
 	}
@@ -187,7 +168,7 @@ func (s *Storage) EnrollTPM(ctx context.Context, passphrase string) error {
 			{map[string]string{unlockCredential: passphrase, newCredential: passphrase}, []string{unlock, "--password", "--wipe-slot=password"}},
 			// With the same PCRs systemd-cryptenroll 257 takes a key for enrolled that another TPM had: that goes before.
 			{nil, []string{"--wipe-slot=tpm2"}},
-			{map[string]string{unlockCredential: passphrase}, []string{unlock, "--tpm2-device=auto", reset.PCRs}},
+			{map[string]string{unlockCredential: passphrase}, []string{unlock, "--tpm2-device=auto", luks.PCRs}},
 		} {
 			if _, err := s.Exec(ctx, step.credentials, nil, cryptenroll, append(step.args, device)...); err != nil {
 				return err
@@ -203,7 +184,7 @@ func (s *Storage) EnrollTPM(ctx context.Context, passphrase string) error {
 // each does something with the partitions, which have to be encrypted.
 func (s *Storage) each(do func(device string) error) error {
 	for _, name := range names {
-		encrypted, err := s.encrypted(name)
+		encrypted, err := luks.Encrypted(s.device(name))
 		if err != nil {
 			return err
 		}

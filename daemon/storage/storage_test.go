@@ -38,7 +38,7 @@ func newLab(t *testing.T, encrypted bool) *lab {
 	}
 	begin := make([]byte, 512)
 	if encrypted {
-		copy(begin, luksMagic)
+		copy(begin, "LUKS\xba\xbe")
 	}
 	for _, name := range names {
 		if err := os.WriteFile(l.device(name), begin, 0o600); err != nil {
