@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // Write replaces path with data. The directory must exist.
@@ -83,8 +84,22 @@ func SyncDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	if err := errors.Join(syncFAT(d), d.Sync(), d.Close()); err != nil {
 		return fmt.Errorf("sync directory %s: %w", dir, err)
 	}
 	return nil
+}
+
+// syncFAT writes the inodes of a FAT. Length and place of a file are in its entry there, and Linux (6.12, fat_attach and
+// vfat_rename) writes these with the file, after a rename too, not with the directory: a power cut would leave the new name
+// empty, or with the old content.
+func syncFAT(dir *os.File) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &fs); err != nil {
+		return err
+	}
+	if fs.Type != unix.MSDOS_SUPER_MAGIC {
+		return nil
+	}
+	return unix.Syncfs(int(dir.Fd()))
 }
