@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/skerry-os/skerry/daemon/luks"
 )
@@ -159,7 +160,8 @@ func lastLine(said string, err error) string {
 // partition opens what is encrypted, and has systemd-repart make and grow partitions between. DATA is made as STATE is. What
 // systemd-repart can't do keeps nobody from DATA.
 func (r *root) partition(ctx context.Context) error {
-	if err := r.settle(ctx); err != nil {
+	// Without it nobody knows how DATA is to be made.
+	if err := r.settle(ctx, r.partitionPath("state")); err != nil {
 		return err
 	}
 	if err := r.unlock(ctx, "state"); err != nil {
@@ -173,7 +175,7 @@ func (r *root) partition(ctx context.Context) error {
 	if failed != nil {
 		failed = fmt.Errorf("make and grow partitions: %w", failed)
 	}
-	if err := r.settle(ctx); err != nil {
+	if err := r.settle(ctx, r.partitionPath("data")); err != nil {
 		return errors.Join(failed, err)
 	}
 	return errors.Join(failed, r.unlock(ctx, "state"), r.unlock(ctx, "data"))
@@ -244,9 +246,14 @@ func completed(from, to string, more map[string][]string) error {
 	return nil
 }
 
-// settleUdev waits until the links of what is on the disk are there.
-func settleUdev(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "/usr/bin/udevadm", "settle", fmt.Sprintf("--timeout=%d", int(settlePatience.Seconds()))).CombinedOutput()
+// udevPatience is as long as systemd waits for a device.
+const udevPatience = 90 * time.Second
+
+// settleUdev waits until a link is there, or udev has seen everything and there is none. Another disk that doesn't answer holds
+// up only the first boot.
+func settleUdev(ctx context.Context, link string) error {
+	out, err := exec.CommandContext(ctx, "/usr/bin/udevadm", "settle",
+		fmt.Sprintf("--timeout=%d", int(udevPatience.Seconds())), "--exit-if-exists="+link).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("wait for udev: %w: %s", err, strings.TrimSpace(string(out)))
 	}

@@ -33,7 +33,7 @@ type root struct {
 	partitions  string // where udev names partitions by their labels
 	mappings    string // where what is open of encrypted ones is
 	tpm         string // the TPM's device
-	settle      func(ctx context.Context) error
+	settle      func(ctx context.Context, link string) error
 	attach      func(ctx context.Context, name, device, keyFile string) (said string, err error)
 	detach      func(ctx context.Context, name string) error
 	ask         func(ctx context.Context, prompt string) (typed string, err error)

@@ -71,7 +71,7 @@ func machine(t *testing.T) (*root, *recorder, *bytes.Buffer) {
 		check:   func(context.Context, string) error { return nil },
 		cmdline: cmdlineOf(t, "roothash=00"), units: filepath.Join(dir, "units"),
 		partitions: filepath.Join(dir, "partitions"), mappings: filepath.Join(dir, "mapper"), tpm: filepath.Join(dir, "tpm"),
-		settle:      func(context.Context) error { return nil },
+		settle:      func(context.Context, string) error { return nil },
 		stateDevice: filepath.Join(dir, "state-device"), dataDevice: filepath.Join(dir, "data-device"),
 	}, m, out
 }
