@@ -172,7 +172,7 @@ rival: go ## build upstream's own programs and etcd, with which bench compares
 	@echo "building etcd"; $(BUILD) -ldflags '-s -w' -o build/rival/etcd go.etcd.io/etcd/server/v3
 
 .PHONY: bench
-bench: image rival ## measure size, boot, joining, memory and CPU, beside upstream's Kubernetes; writes build/bench.json
+bench: iso rival ## measure size, boot, install, upgrade, joining, memory and CPU, beside upstream's Kubernetes; writes build/bench.json
 	@$(GO) build -o build/bench ./tests/bench && $(SUDO) build/bench -image $(IMAGE) \
 	  -commit "$$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)"
 

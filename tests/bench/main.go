@@ -37,8 +37,9 @@ type Report struct {
 	Size        Size      `json:"size"`
 	Validate    Validate  `json:"validate"`
 	// Join is how many seconds agents took from the start of their node process to Ready, natively, one after the other.
-	Join     []float64       `json:"join"`
-	Machines []MachineReport `json:"machines"`
+	Join      []float64       `json:"join"`
+	Machines  []MachineReport `json:"machines"`
+	Lifecycle Lifecycle       `json:"lifecycle"`
 	// Stores are upstream's and ours, natively.
 	Stores []StoreReport `json:"stores"`
 	Growth []Growth      `json:"growth"`
@@ -74,6 +75,7 @@ func main() {
 	flag.StringVar(&b.commit, "commit", "unknown", "what the tree is at, for the report")
 	flag.BoolVar(&b.joinOnly, "join-only", false, "measure only how long agents take to join, and write no report")
 	flag.BoolVar(&b.storesOnly, "stores-only", false, "measure only the datastores, and write no report")
+	flag.BoolVar(&b.lifecycleOnly, "lifecycle-only", false, "measure only an installation and an upgrade, and write no report")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -90,6 +92,7 @@ type bench struct {
 	rivals, manifests, skerry   string
 	settle                      time.Duration
 	joinOnly, storesOnly        bool
+	lifecycleOnly               bool
 }
 
 // Memory of the measured machines in MiB: what a small machine has.
@@ -121,6 +124,12 @@ func (b *bench) run(ctx context.Context) error {
 		}
 		return aligned(os.Stdout, report.printStores)
 	}
+	if b.lifecycleOnly {
+		if report.Lifecycle, err = b.lifecycle(ctx); err != nil {
+			return err
+		}
+		return aligned(os.Stdout, report.Lifecycle.print)
+	}
 	say("measure the size of %s", b.image)
 	if report.Size, err = measureSize(b.image, filepath.Join(b.build, "manifest.json")); err != nil {
 		return err
@@ -136,6 +145,9 @@ func (b *bench) run(ctx context.Context) error {
 		return err
 	}
 	if report.Machines, err = b.machines(ctx); err != nil {
+		return err
+	}
+	if report.Lifecycle, err = b.lifecycle(ctx); err != nil {
 		return err
 	}
 	rival, err := b.rival(ctx)

@@ -91,6 +91,7 @@ func (r Report) print(t io.Writer) {
 		}
 		fmt.Fprintf(t, "  %d smaller ones\t%.1f MiB PSS\n", count, float64(rest)/1024)
 	}
+	r.Lifecycle.print(t)
 	fmt.Fprintf(t, "\nours to upstream's\tours\tupstream's\tratio\n")
 	for _, ratio := range r.Ratios {
 		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.2f\n", ratio.Name, ratio.Ours, ratio.Theirs, ratio.Ratio)

@@ -62,6 +62,7 @@ var All = slices.Concat([]Scenario{
 	kernelArgs,
 	stateDamaged,
 	upgradeGood,
+	upgradeTwice,
 	upgradeTampered,
 	upgradePowerCut,
 	upgradeDiskFull,

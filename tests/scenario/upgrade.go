@@ -10,12 +10,10 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
-	"aead.dev/minisign"
-
+	"github.com/skerry-os/skerry/tests/payload"
 	"github.com/skerry-os/skerry/tests/vm"
 )
 
@@ -46,35 +44,19 @@ func newUpgrades(t *T) (*upgrades, error) {
 	}
 	var err error
 	u.key = filepath.Join(t.Build, "payloads", t.name+".key")
-	if u.trust, err = newSigningKey(u.key); err != nil {
+	if u.trust, err = payload.NewKey(u.key); err != nil {
 		return nil, err
 	}
 	return u, t.lab.Serve(http.FileServer(http.Dir(u.dir)), []netip.Addr{netip.MustParseAddr("198.51.100.1")}, payloadHost)
 }
 
-// newSigningKey writes a secret key to a file, and returns the public one.
-func newSigningKey(file string) (string, error) {
-	public, key, err := minisign.GenerateKey(nil)
-	if err != nil {
-		return "", err
-	}
-	text, err := key.MarshalText()
-	if err != nil {
-		return "", err
-	}
-	return public.String(), os.WriteFile(file, text, 0o600)
+// build makes a payload of payloadVersion.
+func (u *upgrades) build(ctx context.Context, name string, args ...string) error {
+	return u.buildVersion(ctx, name, payloadVersion, args...)
 }
 
-// build makes a payload, as `make payload` does, of the programs that the image has.
-func (u *upgrades) build(ctx context.Context, name string, args ...string) error {
-	args = append([]string{"run", "./image/build", "-tree", filepath.Join(u.t.Build, "tree"), "-out", filepath.Join(u.t.Build, "payloads"),
-		"-payload", filepath.Join(u.dir, name), "-sign-key", u.key, "-version", payloadVersion}, args...)
-	cmd := exec.CommandContext(ctx, "go", args...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
+func (u *upgrades) buildVersion(ctx context.Context, name, version string, args ...string) error {
+	return payload.Build{Build: u.t.Build, Dir: filepath.Join(u.dir, name), Key: u.key, Version: version, Args: args}.Run(ctx)
 }
 
 // config is that of a server, or of an agent without one, which is soon up.

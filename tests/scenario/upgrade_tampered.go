@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/skerry-os/skerry/tests/payload"
 	"github.com/skerry-os/skerry/tests/vm"
 )
 
@@ -116,7 +117,7 @@ func (u *upgrades) spoil(ctx context.Context) error {
 	mine := u.key
 	u.key = filepath.Join(u.t.Build, "payloads", u.t.name+"-stranger.key")
 	defer func() { u.key = mine }()
-	if _, err := newSigningKey(u.key); err != nil {
+	if _, err := payload.NewKey(u.key); err != nil {
 		return err
 	}
 	return u.build(ctx, "stranger")
