@@ -22,6 +22,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/unit"
 	"github.com/skerry-os/skerry/daemon/upgrade"
+	"github.com/skerry-os/skerry/daemon/version"
 )
 
 func upgradeCommand() *cobra.Command {
@@ -52,7 +53,7 @@ nothing to a slot before everything was verified.`,
 
 // upgrader is for this machine, with what its configuration says of upgrades, and the source that this names.
 func upgrader(log io.Writer) (*upgrade.Upgrader, string, error) {
-	u := &upgrade.Upgrader{Trial: upgrade.DefaultTerms, Log: slog.New(newLineHandler(log)), Now: time.Now, Run: runProgram}
+	u := &upgrade.Upgrader{Kubernetes: version.Kubernetes, Trial: upgrade.DefaultTerms, Log: slog.New(newLineHandler(log)), Now: time.Now, Run: runProgram}
 	layers, err := running(config.RunningFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return u, "", nil // there is none, or it was refused: an upgrade may be what mends that
@@ -154,6 +155,9 @@ func offerText(o *upgrade.Offer) string {
 		news = "skerry upgrade apply brings it"
 	}
 	fmt.Fprintf(w, "News\t%s\n", news)
+	if o.NoWayBack != "" {
+		fmt.Fprintf(w, "Warning\t%s\n", o.NoWayBack)
+	}
 	_ = w.Flush() // to memory
 	return b.String()
 }

@@ -29,6 +29,8 @@ type Offer struct {
 	Installed bool `json:"installed,omitempty" yaml:"installed,omitempty"`
 	// Failed is why this very version did not prove itself here before.
 	Failed string `json:"failed,omitempty" yaml:"failed,omitempty"`
+	// NoWayBack is why the version that runs may not read what the offered one will have written. Empty where it does.
+	NoWayBack string `json:"noWayBack,omitempty" yaml:"noWayBack,omitempty"`
 }
 
 // Choice is what `apply` may do that it otherwise refuses.
@@ -74,6 +76,7 @@ func (u *Upgrader) Check(ctx context.Context, from Source) (*Offer, error) {
 	}
 	o := &Offer{Source: from.String(), Running: slots.Version, Version: m.Version, Newer: slot.Compare(m.Version, slots.Version) > 0,
 		Kubernetes: m.Kubernetes, Bytes: m.Files.Root.Size + m.Files.Verity.Size + m.Files.UKI.Size}
+	o.NoWayBack = u.noWayBack(m)
 	o.Installed = r.Trial != nil && r.Trial.Installed && r.Trial.RootHash == m.RootHash
 	if r.Last != nil && r.Last.Result == FellBack && r.Last.Version == m.Version {
 		o.Failed = r.Last.Reason
@@ -110,8 +113,12 @@ func (u *Upgrader) Apply(ctx context.Context, from Source, may Choice) (*Offer, 
 	if err := u.admit(slots, m, may); err != nil {
 		return nil, err
 	}
+	warning := u.noWayBack(m)
+	if warning != "" {
+		u.Log.Warn(warning)
+	}
 	offer := &Offer{Source: from.String(), Running: slots.Version, Version: m.Version, Kubernetes: m.Kubernetes,
-		Newer: slot.Compare(m.Version, slots.Version) > 0, Installed: true}
+		Newer: slot.Compare(m.Version, slots.Version) > 0, Installed: true, NoWayBack: warning}
 	if offer.Bytes, err = u.stage(ctx, from, m); err != nil {
 		return nil, err
 	}

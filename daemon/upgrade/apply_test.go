@@ -79,6 +79,22 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// TestNewerKubernetes: that an older Kubernetes may not read what a newer one writes is said before anything is fetched.
+func TestNewerKubernetes(t *testing.T) {
+	m := newMachine(t)
+	for kubernetes, want := range map[string]bool{"v1.38.0": true, "v2.0.0": true, "v1.37.9": false, "v1.36.1": false, "v1.9.1": false, "odd": true} {
+		m.Kubernetes = "v1.37.2"
+		if got := m.noWayBack(&Manifest{Version: "1.1.0", Kubernetes: kubernetes}); (got != "") != want {
+			t.Errorf("from %s to %s: %q", m.Kubernetes, kubernetes, got)
+		}
+	}
+	m.Kubernetes = "v1.1.0" // older than what payloads have here
+	offer, err := m.Check(t.Context(), folder(m.payload("1.1.0")))
+	if err != nil || !strings.Contains(offer.NoWayBack, "snapshot") {
+		t.Errorf("the offer is %+v, %v", offer, err)
+	}
+}
+
 // TestRefused: nothing is changed by what doesn't fit, and the message says what it is.
 func TestRefused(t *testing.T) {
 	_, stranger, err := minisign.GenerateKey(nil)

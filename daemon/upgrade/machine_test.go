@@ -242,7 +242,7 @@ func (m *machine) remembered() Record {
 func (m *machine) payload(version string, change ...func(*Manifest)) string {
 	m.t.Helper()
 	dir := m.t.TempDir()
-	manifest := Manifest{Format: 1, Version: version, Architecture: runtime.GOARCH, Kubernetes: "v1", RootHash: hashOf(version)}
+	manifest := Manifest{Format: 1, Version: version, Architecture: runtime.GOARCH, Kubernetes: "v1.37.2", RootHash: hashOf(version)}
 	manifest.Files.Root = packed(m.t, dir, "root.erofs.zst", bytes.Repeat([]byte("root "+version), 1000))
 	manifest.Files.Verity = packed(m.t, dir, "root.verity.zst", bytes.Repeat([]byte("verity "+version), 100))
 	manifest.Files.UKI = packed(m.t, dir, "skerry.efi.zst", ukiOf(m.t, version))

@@ -4,7 +4,10 @@ package upgrade
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"golang.org/x/mod/semver"
 
 	"github.com/skerry-os/skerry/daemon/slot"
 )
@@ -64,4 +67,19 @@ func (u *Upgrader) abandon(slots *slot.Slots, r Record) error {
 	}
 	r.Trial.Failure = "it was given up by hand, with skerry upgrade rollback"
 	return u.remember(r)
+}
+
+// noWayBack says why the version that runs may not read what another one will have written: kube-apiserver moves to newer
+// storage versions with minor releases, and Kubernetes' version skew policy has none for an older one that finds them. What
+// Skerry itself keeps on STATE and DATA has had one form so far.
+func (u *Upgrader) noWayBack(m *Manifest) string {
+	switch {
+	case !semver.IsValid(u.Kubernetes):
+		return "" // a build of a developer's, which has no version
+	case !semver.IsValid(m.Kubernetes):
+		return fmt.Sprintf("whether Kubernetes %s reads what %s has written can't be told: take a snapshot first (skerry etcd-snapshot save)", u.Kubernetes, m.Version)
+	case semver.Compare(semver.MajorMinor(m.Kubernetes), semver.MajorMinor(u.Kubernetes)) <= 0:
+		return ""
+	}
+	return fmt.Sprintf("on a server, what Kubernetes %s has written to the datastore %s may not read: after a rollback or a fall-back the cluster may need a snapshot from before, so take one first (skerry etcd-snapshot save)", m.Kubernetes, u.Kubernetes)
 }

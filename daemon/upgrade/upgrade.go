@@ -50,6 +50,8 @@ type Upgrader struct {
 	// Root is put before all paths, in tests.
 	Root  string
 	Slots slot.Reader
+	// Kubernetes is the version of it that runs.
+	Kubernetes string
 	// Keys are public keys to trust beside those of the image, in minisign's form.
 	Keys []string
 	// Trial is how the next version has to prove itself.
