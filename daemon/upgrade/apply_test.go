@@ -145,7 +145,10 @@ func TestRefused(t *testing.T) {
 		"label of another":   {spoil: func(m *machine, _ string) { m.parts["verity-a"].label = "x" }, want: `labelled "x"`, refused: true},
 		"kernel of another":  {spoil: func(m *machine, _ string) { m.renameUKI("skerry_1.0.0.efi", "skerry_1.0.1.efi") }, want: "under its name", refused: true},
 		"kernel not there":   {spoil: func(m *machine, _ string) { m.renameUKI("skerry_1.0.0.efi", "x.efi") }, want: "under its name", refused: true},
-		"on trial":           {spoil: func(m *machine, _ string) { m.boot("1.0.0", true) }, want: "runs on trial", refused: true},
+		"on trial": {spoil: func(m *machine, _ string) {
+			m.renameUKI("skerry_1.0.0.efi", "skerry_1.0.0+2-1.efi")
+			m.boot("1.0.0", true)
+		}, want: "runs on trial", refused: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)

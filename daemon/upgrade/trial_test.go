@@ -44,6 +44,40 @@ func watch(m *machine, say func(second int) (status.Machine, error)) (w *Watch, 
 	}, reboots, stop, ctx
 }
 
+// blessed is a machine whose 1.1.0 was blessed in the boot that goes on, which systemd-boot has counted.
+func blessed(t *testing.T) *machine {
+	t.Helper()
+	m := onTrial(t)
+	w, _, stop, ctx := watch(m, func(int) (status.Machine, error) { return ready(0), nil })
+	defer stop()
+	if err := w.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestAfterBlessing: in the boot that has blessed a version, the next one may come, and the one before come back, on trial.
+func TestAfterBlessing(t *testing.T) {
+	m := blessed(t)
+	if to, err := m.Rollback(t.Context()); err != nil || to != "1.0.0" {
+		t.Fatalf("the way back goes to %q: %v", to, err)
+	}
+	if r := m.remembered(); r.Trial == nil || r.Trial.Version != "1.0.0" || r.Trial.From != "1.1.0" || !r.Trial.ByHand {
+		t.Errorf("remembered of the way back is %+v", r.Trial)
+	}
+	if got, want := m.ukis(), "skerry_1.0.0+3.efi skerry_1.1.0+0.efi"; got != want {
+		t.Errorf("the UKIs are %s, want %s", got, want)
+	}
+
+	m = blessed(t)
+	if _, err := m.Apply(t.Context(), folder(m.payload("1.2.0")), Choice{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.ukis(), "skerry_1.1.0.efi skerry_1.2.0+3-0.efi"; got != want {
+		t.Errorf("the UKIs are %s, want %s", got, want)
+	}
+}
+
 func ready(restarts uint32) status.Machine {
 	return status.Machine{Ready: true, Units: []unit.Status{{Name: unit.Node, Active: "active", Restarts: restarts}}}
 }

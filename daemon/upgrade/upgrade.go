@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -128,11 +129,19 @@ func (u *Upgrader) counted() bool {
 }
 
 // onTrial says whether the version that runs has to prove itself in this boot: it is the one that is remembered. Where none
-// is, somebody may have brought a version by other means, and systemd-boot counts its boots.
+// is, somebody may have brought a version by other means, and systemd-boot counts its boots. That it did is told for as long as
+// the boot lasts; once the version was blessed its UKI has no count.
 func (u *Upgrader) onTrial(r Record) (bool, error) {
-	if r.Trial == nil {
-		return u.counted(), nil
-	}
 	running, err := u.Slots.RunningRootHash()
-	return err == nil && r.Trial.RootHash == running, err
+	if err != nil {
+		return false, err
+	}
+	if r.Trial != nil {
+		return r.Trial.RootHash == running, nil
+	}
+	if !u.counted() {
+		return false, nil
+	}
+	ukis, err := u.Slots.UKIs()
+	return slices.ContainsFunc(ukis, func(uki slot.UKI) bool { return uki.RootHash == running && uki.Left != nil }), err
 }
