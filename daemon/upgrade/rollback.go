@@ -5,6 +5,7 @@ package upgrade
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/mod/semver"
@@ -27,6 +28,9 @@ func (u *Upgrader) Rollback(ctx context.Context) (to string, err error) {
 	other := slots.Other()
 	if other == nil || other.UKI == nil {
 		return "", refused("there is no version to go back to: the other slot is empty")
+	}
+	if err := u.wouldStart(filepath.Join(u.Slots.Root+slot.ESPDir, slot.UKIDir, other.UKI.File), "the kernel of "+other.Version); err != nil {
+		return "", err
 	}
 	r, err := u.record()
 	if err != nil {

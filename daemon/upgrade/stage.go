@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skerry-os/skerry/daemon/atomicfile"
+	"github.com/skerry-os/skerry/daemon/secureboot"
 	"github.com/skerry-os/skerry/daemon/slot"
 )
 
@@ -41,15 +42,18 @@ type staged struct {
 	what string // for people
 }
 
-// stagedFiles are those of a payload. The names carry what systemd-sysupdate has to know: version and partition UUID.
+// stagedFiles are those of a payload, the kernel first, which may be refused for who has signed it. The names carry what systemd-sysupdate has to know: version and partition UUID.
 func stagedFiles(m *Manifest) []staged {
 	root, verity := slot.UUIDs(m.RootHash)
 	return []staged{
+		{m.Files.UKI, fmt.Sprintf("skerry_%s.efi", m.Version), kernelFile},
 		{m.Files.Root, fmt.Sprintf("skerry_%s_%s.root", m.Version, root), "root file system"},
 		{m.Files.Verity, fmt.Sprintf("skerry_%s_%s.verity", m.Version, verity), "hash tree"},
-		{m.Files.UKI, fmt.Sprintf("skerry_%s.efi", m.Version), "kernel"},
 	}
 }
+
+// kernelFile is what the UKI is called for people.
+const kernelFile = "kernel"
 
 func (u *Upgrader) stagingDir(m *Manifest) string {
 	return filepath.Join(u.path(StagingDir), m.Version)
@@ -70,11 +74,24 @@ func (u *Upgrader) stage(ctx context.Context, from Source, m *Manifest) (fetched
 	for _, s := range stagedFiles(m) {
 		n, err := u.stageFile(ctx, from, dir, s)
 		fetched += n
+		if err == nil && s.what == kernelFile {
+			err = u.wouldStart(filepath.Join(dir, s.name), "the kernel of "+m.Version)
+		}
 		if err != nil {
 			return fetched, err
 		}
 	}
 	return fetched, nil
+}
+
+// wouldStart refuses a kernel that the firmware refuses: a machine hangs on that, and doesn't come to another attempt.
+func (u *Upgrader) wouldStart(uki, what string) error {
+	err := secureboot.WouldStart(u.Root, uki)
+	var untrusted *secureboot.UntrustedError
+	if errors.As(err, &untrusted) {
+		return refused("%s would not be started by the firmware of this machine: %v; use a version that is signed with the machine's own key, or have the firmware trust its certificate first", what, err)
+	}
+	return err
 }
 
 // sweepStaging removes what upgrades to other versions have left.
