@@ -16,6 +16,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/efiaddon"
 	"github.com/skerry-os/skerry/daemon/reset"
+	"github.com/skerry-os/skerry/daemon/secureboot"
 )
 
 const (
@@ -33,9 +34,11 @@ const (
 	// newIdentityFile is there on a boot whose STATE was empty.
 	newIdentityFile = "/run/skerry/" + reset.NewFile
 	commandLineFile = "/proc/cmdline"
-	// secureBootFile is four bytes of attributes, and 1 when it is on.
-	secureBootFile = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 )
+
+// ErrSecureBoot is for arguments that the firmware passes over: the addon is this machine's own, and signed by nobody.
+var ErrSecureBoot = errors.New("skerry.kernel.args: Secure Boot is on, and only arguments that are signed with the image count: " +
+	"take them out of the cloud-config and build the image with them (image/cmdline), or turn Secure Boot off")
 
 // maxKernelReboots is how often a machine is rebooted for the kernel to get its
 // arguments, until the firmware is to blame.
@@ -51,6 +54,7 @@ type kernelArgs struct {
 // BootKernelArgs compares the arguments that the kernel was started with with
 // those of the configuration, and says whether a reboot brings what differs. It
 // asks for one only when it is first called in a boot: later, Kubernetes runs.
+// With ErrSecureBoot there is nothing to be done about them.
 func BootKernelArgs(m *Machine, loaded *config.Loaded) (reboot bool, err error) {
 	wanted := loaded.Config.Skerry.Kernel.CommandLine()
 	if wanted == "" {
@@ -77,6 +81,11 @@ func BootKernelArgs(m *Machine, loaded *config.Loaded) (reboot bool, err error) 
 	}
 	if err := m.remember(kernelArgsBooted, booted); err != nil {
 		return false, err
+	}
+	if booted != wanted {
+		if err := m.kernelArgsCount(wanted); err != nil {
+			return false, err
+		}
 	}
 	switch {
 	case booted == wanted && wanted == "":
@@ -106,10 +115,8 @@ func WriteKernelArgs(m *Machine, loaded *config.Loaded) error {
 	if err != nil || !known && wanted == "" {
 		return err
 	}
-	if wanted != "" {
-		if data, err := os.ReadFile(m.path(secureBootFile)); err == nil && len(data) == 5 && data[4] == 1 {
-			return errors.New("skerry.kernel.args: Secure Boot is on, and takes only arguments that are signed with the image: remove them, or turn it off")
-		}
+	if err := m.kernelArgsCount(wanted); err != nil {
+		return err
 	}
 	if _, err := os.Stat(m.path(espDir + "/EFI")); err != nil {
 		return fmt.Errorf("skerry.kernel.args: the EFI system partition is not there: %w", err)
@@ -129,10 +136,30 @@ func WriteKernelArgs(m *Machine, loaded *config.Loaded) error {
 }
 
 // KernelArgsWait says whether the kernel runs with other arguments than the
-// configuration has.
+// configuration has. With ErrSecureBoot it does, and no reboot changes that.
 func KernelArgsWait(m *Machine, loaded *config.Loaded) (bool, error) {
 	booted, _, err := m.remembered(kernelArgsBooted)
-	return booted != loaded.Config.Skerry.Kernel.CommandLine(), err
+	wanted := loaded.Config.Skerry.Kernel.CommandLine()
+	if err != nil || booted == wanted {
+		return false, err
+	}
+	return true, m.kernelArgsCount(wanted)
+}
+
+// kernelArgsCount returns ErrSecureBoot for arguments that the firmware passes
+// over.
+func (m *Machine) kernelArgsCount(args string) error {
+	if args == "" {
+		return nil
+	}
+	state, err := secureboot.StateOf(m.Root)
+	if err != nil {
+		return fmt.Errorf("skerry.kernel.args: %w", err)
+	}
+	if state == secureboot.Enabled {
+		return ErrSecureBoot
+	}
+	return nil
 }
 
 // writeAddon writes the file that systemd-stub reads. vfat has no journal: a

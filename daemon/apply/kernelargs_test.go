@@ -170,15 +170,21 @@ func TestKernelArgsDeaf(t *testing.T) {
 
 func TestKernelArgsRefused(t *testing.T) {
 	f := newFirmware(t)
-	name := f.m.path(secureBootFile)
+	name := f.m.path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(name, []byte{6, 0, 0, 0, 1}, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.boots(t, oneArg); err == nil || !strings.Contains(err.Error(), "Secure Boot is on") {
-		t.Errorf("with Secure Boot: %v", err)
+	if n, err := f.boots(t, oneArg); !errors.Is(err, ErrSecureBoot) || n != 1 {
+		t.Errorf("with Secure Boot: %d boots, %v", n, err)
+	}
+	if waits, err := KernelArgsWait(f.m, parse(t, oneArg)); !waits || !errors.Is(err, ErrSecureBoot) {
+		t.Errorf("with Secure Boot: %t, %v", waits, err)
+	}
+	if n, err := f.boots(t, ""); err != nil || n != 1 {
+		t.Errorf("with Secure Boot, and without arguments: %d boots, %v", n, err)
 	}
 	if err := os.WriteFile(name, []byte{6, 0, 0, 0, 0}, 0o644); err != nil {
 		t.Fatal(err)

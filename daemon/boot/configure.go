@@ -200,6 +200,11 @@ func (b *Boot) renew(ctx context.Context, instanceID string) error {
 // a reboot where it wasn't. Kubernetes has not been started yet.
 func (b *Boot) kernelArgs(ctx context.Context, loaded *config.Loaded) error {
 	needed, err := apply.BootKernelArgs(b.Machine, loaded)
+	if errors.Is(err, apply.ErrSecureBoot) {
+		// A machine that nobody can log in to would be worse than one without them.
+		b.Log.Error(err.Error() + "; the machine goes on without them")
+		return nil
+	}
 	if err != nil || !needed {
 		return err
 	}

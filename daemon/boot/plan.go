@@ -3,6 +3,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -84,9 +85,13 @@ func (b *Boot) waitingForReboot() []string {
 	}
 	// A daemon that was started again began with the configuration of now.
 	const kernel = "skerry.kernel"
-	if waits, err := apply.KernelArgsWait(b.Machine, loaded); err != nil {
+	waits, err := apply.KernelArgsWait(b.Machine, loaded)
+	switch has := func(key string) bool { return strings.HasPrefix(key, kernel) }; {
+	case errors.Is(err, apply.ErrSecureBoot):
+		keys = slices.DeleteFunc(keys, has)
+	case err != nil:
 		b.Log.Warn("it isn't known whether the kernel's arguments wait for a reboot", "error", err)
-	} else if waits && !slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, kernel) }) {
+	case waits && !slices.ContainsFunc(keys, has):
 		keys = append(keys, kernel+".args")
 	}
 	return keys

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/pki"
+	"github.com/skerry-os/skerry/daemon/secureboot"
 	"github.com/skerry-os/skerry/daemon/status"
 	"github.com/skerry-os/skerry/daemon/unit"
 	"github.com/skerry-os/skerry/daemon/version"
@@ -60,12 +62,32 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 	for _, p := range b.problems {
 		m.Problems = append(m.Problems, p.String())
 	}
+	if b.Machine != nil {
+		var problems []string
+		m.SecureBoot, problems = b.secureBoot()
+		m.Problems = append(m.Problems, problems...)
+	}
 	for _, s := range units {
 		if s.Active != "active" && s.Name != unit.Images {
 			m.Ready = false
 		}
 	}
 	return m
+}
+
+// secureBoot is how the firmware stands to Secure Boot, with the problems that the machine has with it.
+func (b *Boot) secureBoot() (secureboot.State, []string) {
+	state, err := secureboot.StateOf(b.Machine.Root)
+	if err != nil {
+		return "", []string{"whether Secure Boot is on is not known: " + err.Error()}
+	}
+	if b.loaded == nil {
+		return state, nil
+	}
+	if _, err := apply.KernelArgsWait(b.Machine, b.loaded); errors.Is(err, apply.ErrSecureBoot) {
+		return state, []string{err.Error()}
+	}
+	return state, nil
 }
 
 // repairsFile is where the initrd tells of the file systems it has repaired.

@@ -101,6 +101,9 @@ func statusText(m status.Machine) string {
 	if c := m.Certificates; c != nil {
 		fmt.Fprintf(w, "Certificates\tvalid until %s (%s)\n", c.Next.Local().Format(time.DateOnly), c.File)
 	}
+	if m.SecureBoot != "" {
+		fmt.Fprintf(w, "Secure Boot\t%s\n", m.SecureBoot)
+	}
 	if m.Storage != nil {
 		fmt.Fprintf(w, "Encryption	STATE and DATA, opened by %s\n", cmp.Or(m.Storage.OpenedBy, "nothing known"))
 	}

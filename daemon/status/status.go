@@ -18,6 +18,7 @@ import (
 
 	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/phase"
+	"github.com/skerry-os/skerry/daemon/secureboot"
 	"github.com/skerry-os/skerry/daemon/storage"
 	"github.com/skerry-os/skerry/daemon/unit"
 )
@@ -54,6 +55,8 @@ type Machine struct {
 	Reboot []string `json:"reboot,omitempty" yaml:"reboot,omitempty"`
 	// Upgrade is what there is to tell of other versions of the system.
 	Upgrade *Upgrade `json:"upgrade,omitempty" yaml:"upgrade,omitempty"`
+	// SecureBoot is how the firmware stands to it: enabled, disabled, setup (it waits for certificates) or unsupported.
+	SecureBoot secureboot.State `json:"secureBoot,omitempty" yaml:"secureBoot,omitempty"`
 	// Storage is how STATE and DATA are, nil where they are not encrypted.
 	Storage *storage.Status `json:"storage,omitempty" yaml:"storage,omitempty"`
 	// Repairs are the file systems of the disk that this boot found damaged and has repaired, in a line each.
