@@ -11,23 +11,48 @@ import (
 )
 
 // firmware is OVMF's code and its empty variable store.
-type firmware struct{ code, vars string }
+type firmware struct {
+	code, vars string
+	// secure is set where it knows Secure Boot, and keeps its variables from the system by the processor's management mode.
+	secure bool
+}
 
 // firmwares are where distributions put the 4 MB build of OVMF without Secure Boot, most likely first.
 var firmwares = []firmware{
-	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},                 // Debian, Ubuntu
-	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},         // Arch
-	{"/usr/share/edk2/ovmf/OVMF_CODE_4M.fd", "/usr/share/edk2/ovmf/OVMF_VARS_4M.fd"},       // Fedora
-	{"/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin"}, // openSUSE
+	{code: "/usr/share/OVMF/OVMF_CODE_4M.fd", vars: "/usr/share/OVMF/OVMF_VARS_4M.fd"},                 // Debian, Ubuntu
+	{code: "/usr/share/edk2/x64/OVMF_CODE.4m.fd", vars: "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},         // Arch
+	{code: "/usr/share/edk2/ovmf/OVMF_CODE_4M.fd", vars: "/usr/share/edk2/ovmf/OVMF_VARS_4M.fd"},       // Fedora
+	{code: "/usr/share/qemu/ovmf-x86_64-4m-code.bin", vars: "/usr/share/qemu/ovmf-x86_64-4m-vars.bin"}, // openSUSE
 }
 
-func findFirmware() (firmware, error) {
-	for _, f := range firmwares {
+// secureFirmwares are likewise those of the build with Secure Boot. The stores are without a certificate.
+var secureFirmwares = []firmware{
+	{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", true},           // Debian, Ubuntu
+	{"/usr/share/edk2/x64/OVMF_CODE.secboot.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd", true},   // Arch
+	{"/usr/share/qemu/ovmf-x86_64-smm-code.bin", "/usr/share/qemu/ovmf-x86_64-smm-vars.bin", true}, // openSUSE
+}
+
+func findFirmware(all []firmware) (firmware, error) {
+	for _, f := range all {
 		if exists(f.code) && exists(f.vars) {
 			return f, nil
 		}
 	}
 	return firmware{}, errors.New("no UEFI firmware for virtual machines found: install the package ovmf")
+}
+
+// args are QEMU's options for a machine that starts with it.
+func (f firmware) args(vars string) []string {
+	args := []string{
+		"-machine", "q35",
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + quoteOption(f.code),
+		"-drive", "if=pflash,unit=1,format=qcow2,file=" + quoteOption(vars),
+	}
+	if f.secure {
+		args[1] += ",smm=on"
+		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
+	}
+	return args
 }
 
 func exists(path string) bool {
@@ -89,7 +114,7 @@ func Accelerator() string { return chooseAccelerator().name }
 
 // CheckHost says what is missing on this machine to run a lab.
 func CheckHost() error {
-	if _, err := findFirmware(); err != nil {
+	if _, err := findFirmware(firmwares); err != nil {
 		return err
 	}
 	for _, tool := range []string{qemuBinary, qemuImg, qemuIO} {

@@ -103,7 +103,7 @@ func (l *Lab) findEngine() (err error) {
 		return err
 	}
 	l.accel = chooseAccelerator()
-	l.firmware, err = findFirmware()
+	l.firmware, err = findFirmware(firmwares)
 	return err
 }
 

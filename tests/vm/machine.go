@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,8 @@ type MachineConfig struct {
 	FwCfg map[string][]byte
 	// User is who logs in with the lab's key, if not the image's own user. It needs sudo without a password.
 	User string
+	// Image is what the disk is made from, if not the lab's.
+	Image string
 	// Blank has the machine's disk empty, in the place of the image.
 	Blank bool
 	// Medium is an ISO image that the firmware starts where it finds nothing on the disk: in a CD drive, or as a disk with
@@ -63,19 +66,23 @@ type MachineConfig struct {
 	MediumFirst bool
 	// TPM gives the machine a TPM 2.0.
 	TPM bool
+	// SecureBoot gives it a firmware that knows Secure Boot, and has no certificate yet (setup mode). Emulated it has one
+	// processor: OVMF's system management mode can wait for ever for a second one that QEMU emulates.
+	SecureBoot bool
 	// Clock is what the hardware's clock shows at each power-on, as after an empty battery. Zero for the time.
 	Clock time.Time
 }
 
 // Machine is one virtual machine: a disk, network cards and a switch to turn it on.
 type Machine struct {
-	lab    *Lab
-	cfg    MachineConfig
-	number int              // from 1
-	at     atomic.Int64     // the number whose address it has: its own, unless it was moved
-	ports  []*ethernet.Port // of each card
-	dir    string
-	disk   string
+	lab      *Lab
+	firmware firmware
+	cfg      MachineConfig
+	number   int              // from 1
+	at       atomic.Int64     // the number whose address it has: its own, unless it was moved
+	ports    []*ethernet.Port // of each card
+	dir      string
+	disk     string
 
 	mu sync.Mutex // guards everything that follows
 	// boots has a console for each time the machine was switched on or reset.
@@ -89,7 +96,7 @@ type Machine struct {
 }
 
 // Add puts a machine, switched off, with a fresh disk made from the image, into the lab.
-func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
+func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error) {
 	if cfg.CPUs == 0 {
 		cfg.CPUs = defaultCPUs
 	}
@@ -98,6 +105,9 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
 	}
 	if cfg.Disk == 0 && !l.cfg.Native {
 		cfg.Disk = defaultDisk
+	}
+	if cfg.SecureBoot && l.accel.name == tcg.name {
+		cfg.CPUs = 1
 	}
 	if cfg.NICs = slices.Clone(cfg.NICs); len(cfg.NICs) == 0 {
 		cfg.NICs = make([]NIC, 1)
@@ -119,14 +129,19 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (*Machine, error) {
 		}
 		return m, m.SetUserData(cfg.UserData)
 	}
-	disk := func() error { return newOverlay(ctx, l.cfg.Image, "raw", m.disk, cfg.Disk) }
+	disk := func() error { return newOverlay(ctx, cmp.Or(cfg.Image, l.cfg.Image), "raw", m.disk, cfg.Disk) }
 	if cfg.Blank {
 		disk = func() error { return newBlank(ctx, m.disk, cfg.Disk) }
 	}
 	if err := disk(); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
 	}
-	if err := newVars(ctx, l.firmware.vars, m.varsPath()); err != nil {
+	if m.firmware = l.firmware; cfg.SecureBoot {
+		if m.firmware, err = findFirmware(secureFirmwares); err != nil {
+			return nil, fmt.Errorf("add %s: Secure Boot: %w", cfg.Name, err)
+		}
+	}
+	if err := newVars(ctx, m.firmware.vars, m.varsPath()); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
 	}
 	if cfg.UserData != nil {
@@ -167,6 +182,14 @@ func (m *Machine) Move() {
 	m.at.Store(int64(at))
 	m.lab.host.SetAddress(m.number, at)
 	m.lab.names[strings.ToLower(m.cfg.Name)] = m.Address()
+}
+
+// ReplaceDisk gives a machine that is off another disk, made from an image. What the firmware remembers stays.
+func (m *Machine) ReplaceDisk(ctx context.Context, image string) error {
+	if m.Running() {
+		return fmt.Errorf("replace the disk of %s: the machine is on", m.cfg.Name)
+	}
+	return newOverlay(ctx, image, "raw", m.disk, m.cfg.Disk)
 }
 
 // SetUserData writes a new NoCloud volume. A running machine sees it at its next power-on.

@@ -88,13 +88,10 @@ func (h hardware) args() []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-name", h.name,
-		"-machine", "q35",
 		"-smp", strconv.Itoa(h.cpus),
 		"-m", strconv.Itoa(h.memory),
 		// A reset ends the process: each boot is a process of its own with a console of its own, and starts cold.
 		"-no-reboot",
-		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + quoteOption(h.firmware.code),
-		"-drive", "if=pflash,unit=1,format=qcow2,file=" + quoteOption(h.vars),
 		"-device", "virtio-rng-pci",
 		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=" + quoteOption(h.disk),
 		"-device", fmt.Sprintf("virtio-blk-pci,drive=disk,serial=disk,bootindex=%d", diskIndex),
@@ -103,6 +100,7 @@ func (h hardware) args() []string {
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
 	}
+	args = append(args, h.firmware.args(h.vars)...)
 	args = append(args, h.accel.args...)
 	for card, n := range h.nics {
 		args = append(args, n.args(card)...)
