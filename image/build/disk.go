@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 )
@@ -13,6 +14,7 @@ func diskKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.keys["uki"], b.version(), b.epoch)
 	d.tree(b.source("image/repart"))
 	d.tree(b.source("image/loader.conf"))
+	b.signing(d)
 }
 
 // makeDisk makes disk.raw, a sparse file: ESP, ROOT-A, VERITY-A. The machine adds the other
@@ -60,13 +62,15 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 
 // layESP makes a folder with what is on the ESP of an installed machine.
 func (b *build) layESP(esp string) error {
-	boot := b.result("base", "root/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
-	for to, from := range map[string]string{
+	boot := b.bootLoaderFile()
+	files := map[string]string{
 		"EFI/BOOT/BOOTX64.EFI":            boot, // what firmware starts when told nothing
 		"EFI/systemd/systemd-bootx64.efi": boot, // what bootctl looks for
 		b.ukiPath():                       b.result("uki", "skerry.efi"),
 		"loader/loader.conf":              b.source("image/loader.conf"),
-	} {
+	}
+	maps.Copy(files, b.secureBootFiles())
+	for to, from := range files {
 		if err := copyFile(from, filepath.Join(esp, to), 0o644); err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ func isoKey(b *build, d *digest) {
 	d.text(b.keys["format-tools"], b.keys["uki"], b.version(), b.epoch)
 	d.tree(b.source("image/loader.conf"))
 	d.tree(b.source("image/iso"))
+	b.signing(d)
 }
 
 // The files of an ISO image that are partitions of it, too. The type is that of any Linux file system, and none that a
@@ -93,6 +94,9 @@ func (b *build) makeLiveESP(ctx context.Context, dir, image, hash string) error 
 		"--cmdline="+liveCommandLine(hash), "--stub=/mnt/base/root/usr/lib/systemd/boot/efi/addonx64.efi.stub",
 		"--output=/mnt/addons/live.addon.efi")
 	if err != nil {
+		return err
+	}
+	if err := b.signEFI(ctx, filepath.Join(addons, "live.addon.efi")); err != nil {
 		return err
 	}
 	if err := b.setTimes(esp); err != nil {

@@ -36,6 +36,9 @@ type options struct {
 	setVersion string // instead of that of image/versions.env
 	iso        bool   // also write the .iso
 	formats    bool   // also write the disk in every form of formats, the list of what is in it, and hashes of all
+
+	secureBootKey, secureBootCert string // files of what signs all that the firmware starts
+	secureBootTrust               string // files of certificates that the firmware is to trust as well, separated by spaces
 }
 
 func main() {
@@ -57,6 +60,9 @@ func main() {
 	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
 	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
 	flag.BoolVar(&o.formats, "formats", false, "write the image for virtual machines and clouds too, an SBOM, and SHA256SUMS of all that was written")
+	flag.StringVar(&o.secureBootKey, "secure-boot-key", "", "file with the private key, of RSA's and PEM, that signs all that the firmware starts")
+	flag.StringVar(&o.secureBootCert, "secure-boot-cert", "", "file with its certificate, which the firmware is to trust")
+	flag.StringVar(&o.secureBootTrust, "secure-boot-trust", "", "files with certificates that it is to trust as well, separated by spaces")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "build: unexpected argument %q\n", flag.Arg(0))
@@ -72,7 +78,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir, &o.payload, &o.signKey} {
+	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir, &o.payload, &o.signKey, &o.secureBootKey, &o.secureBootCert} {
 		if *p == "" {
 			continue
 		}
@@ -111,7 +117,8 @@ func becomeRoot(o options) error {
 		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
 		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
 		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso), "-formats=" + strconv.FormatBool(o.formats),
-		"-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion}
+		"-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion,
+		"-secure-boot-key", o.secureBootKey, "-secure-boot-cert", o.secureBootCert, "-secure-boot-trust", o.secureBootTrust}
 	return syscall.Exec(sudo, args, os.Environ())
 }
 

@@ -45,6 +45,10 @@ var isoSteps = []step{
 // wanted are the steps of this build.
 func (o options) wanted() []step {
 	all := slices.Clone(steps)
+	if o.secureBootKey != "" {
+		uki := slices.IndexFunc(all, func(s step) bool { return s.name == "uki" })
+		all = slices.Insert(all, uki, signSteps...)
+	}
 	if o.iso || o.formats {
 		all = append(all, formatToolSteps...)
 	}
@@ -68,6 +72,7 @@ type build struct {
 	results  map[string]string // step → folder
 	keys     map[string]string // step → key
 	progress *progress
+	signer   *signer // nil where nothing is signed for Secure Boot
 }
 
 func newBuild(o options) (*build, error) {
@@ -82,6 +87,10 @@ func newBuild(o options) (*build, error) {
 		if _, err := signingKey(o.signKey); err != nil { // before minutes of work
 			return nil, err
 		}
+	}
+	s, err := newSigner(o)
+	if err != nil {
+		return nil, err
 	}
 	epoch, err := sourceDateEpoch(v)
 	if err != nil {
@@ -99,7 +108,7 @@ func newBuild(o options) (*build, error) {
 		return nil, err
 	}
 	return &build{options: o, cache: c, versions: v, epoch: epoch,
-		results: map[string]string{}, keys: map[string]string{}, progress: p}, nil
+		results: map[string]string{}, keys: map[string]string{}, progress: p, signer: s}, nil
 }
 
 // architecture of the machines that the image is for, as Debian and Go call it.

@@ -12,6 +12,7 @@ import (
 func ukiKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.keys["verity"], b.keys["initrd"], b.cmdline)
 	d.tree(b.source("image/cmdline"))
+	b.signing(d)
 }
 
 // Entries of the boot menu, in the form of os-release(5), and the argument that has skerry-reset-menu.service of the initrd ask.
@@ -70,5 +71,8 @@ func makeUKI(ctx context.Context, b *build, dir string) error {
 	if err != nil {
 		return err
 	}
-	return os.Remove(filepath.Join(dir, "reset.efi"))
+	if err := os.Remove(filepath.Join(dir, "reset.efi")); err != nil {
+		return err
+	}
+	return b.signEFI(ctx, filepath.Join(dir, "skerry.efi"))
 }
