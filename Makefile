@@ -11,6 +11,13 @@ SHELL         := bash
 # Public keys of minisign's, whose owners may sign upgrades of the image: UPGRADE_KEYS="a.pub b.pub".
 UPGRADE_KEYS ?=
 
+# What signs all that the firmware starts (docs/secure-boot.md): a private key and its certificate, and certificates that the
+# firmware is to trust as well: SECURE_BOOT_KEY=FILE SECURE_BOOT_CERT=FILE SECURE_BOOT_TRUST="a.crt b.crt".
+SECURE_BOOT_KEY ?=
+SECURE_BOOT_CERT ?=
+SECURE_BOOT_TRUST ?=
+SIGN_BOOT = -secure-boot-key '$(SECURE_BOOT_KEY)' -secure-boot-cert '$(SECURE_BOOT_CERT)' -secure-boot-trust '$(SECURE_BOOT_TRUST)'
+
 IMAGE   := build/skerry-$(SKERRY_VERSION)-amd64.raw
 TREE    := build/tree
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -90,25 +97,25 @@ tree: binaries components ## lay out everything of ours that goes into the image
 
 .PHONY: image
 image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo)
-	@$(GO) run ./image/build -tree $(TREE) -out build
+	@$(GO) run ./image/build -tree $(TREE) -out build $(SIGN_BOOT)
 
 .PHONY: iso
 iso: tree ## build the disk image and the ISO image of a live system that installs, build/skerry-VERSION-amd64.iso
-	@$(GO) run ./image/build -tree $(TREE) -out build -iso
+	@$(GO) run ./image/build -tree $(TREE) -out build -iso $(SIGN_BOOT)
 
 .PHONY: images
 images: tree ## build every image that machines boot from (QCOW2, OVA, VHD, GCE, ISO), an SBOM and SHA256SUMS, signed with SIGN_KEY=FILE of minisign's
-	@$(GO) run ./image/build -tree $(TREE) -out build -iso -compress -formats -sign-key '$(SIGN_KEY)'
+	@$(GO) run ./image/build -tree $(TREE) -out build -iso -compress -formats -sign-key '$(SIGN_KEY)' $(SIGN_BOOT)
 
 .PHONY: release
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
-	@$(GO) run ./image/build -tree $(TREE) -out build -compress -locked
+	@$(GO) run ./image/build -tree $(TREE) -out build -compress -locked $(SIGN_BOOT)
 
 PAYLOAD ?= build/payload
 
 .PHONY: payload
 payload: tree ## build what machines upgrade from, in build/payload: make payload SIGN_KEY=FILE of minisign's (PAYLOAD=DIR, SKERRY_VERSION=V)
-	@$(GO) run ./image/build -tree $(TREE) -out build -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version $(SKERRY_VERSION)
+	@$(GO) run ./image/build -tree $(TREE) -out build -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version $(SKERRY_VERSION) $(SIGN_BOOT)
 
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock
@@ -152,7 +159,7 @@ fuzz: go ## run every fuzzer of the tree for a minute (FUZZTIME=5s for less)
 
 .PHONY: reproducible
 reproducible: image ## build the image again with an empty cache; the bytes must be the same
-	@$(GO) run ./image/build -tree $(TREE) -out build/again -cache build/again/cache
+	@$(GO) run ./image/build -tree $(TREE) -out build/again -cache build/again/cache $(SIGN_BOOT)
 	@cmp $(IMAGE) build/again/$(notdir $(IMAGE)) && echo "the same bytes"
 
 .PHONY: scenarios
