@@ -73,6 +73,8 @@ var All = slices.Concat([]Scenario{
 	diskGrown,
 	tpmCleared,
 	tpmUpgrade,
+	secureBoot,
+	secureBootWrongKey,
 	resetMachine,
 	isoCDROMInstall,
 	isoDiskInstall,
