@@ -3,6 +3,7 @@
 package configschema
 
 import (
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/url"
@@ -152,6 +153,37 @@ func (v *RegistryTLS) check(s scope) {
 	if (v.CertFile == "") != (v.KeyFile == "") {
 		s.problem(s.path, "cert_file and key_file go together", "give both, or neither")
 	}
+}
+
+// DockerHub is what names of images have for Docker Hub, and DockerHost is where
+// it really is.
+const (
+	DockerHub  = "docker.io"
+	DockerHost = "registry-1.docker.io"
+)
+
+// CredentialsFor returns what to log in to a host with, which may have a port: a
+// user and a password, or no user and a token, or nothing. References to secrets
+// have to be resolved.
+func (r *Registries) CredentialsFor(host string) (user, secret string, err error) {
+	auth := r.Configs[host].Auth
+	if auth == nil && host == DockerHost {
+		auth = r.Configs[DockerHub].Auth
+	}
+	switch {
+	case auth == nil:
+		return "", "", nil
+	case auth.IdentityToken.Reveal() != "":
+		return "", auth.IdentityToken.Reveal(), nil
+	case auth.Auth.Reveal() == "":
+		return auth.Username, auth.Password.Reveal(), nil
+	}
+	decoded, err := base64.StdEncoding.DecodeString(auth.Auth.Reveal())
+	user, secret, ok := strings.Cut(string(decoded), ":")
+	if err != nil || !ok {
+		return "", "", fmt.Errorf("skerry.registries.configs.%s.auth.auth is not user:password in base64", host)
+	}
+	return user, strings.TrimRight(secret, "\x00"), nil
 }
 
 // EncodeRegistries writes K3s' registries.yaml. Secrets are in it: the file must

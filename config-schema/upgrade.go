@@ -4,7 +4,7 @@ package configschema
 
 import (
 	"encoding/base64"
-	"net/url"
+	"path"
 	"strings"
 	"time"
 )
@@ -12,8 +12,13 @@ import (
 // Upgrade is where this machine's next versions come from, and how they have to
 // prove themselves.
 type Upgrade struct {
-	// The folder of the payload that skerry upgrade takes where it is given none:
-	// a URL that begins with https:// or http://, or a path.
+	// The payload that skerry upgrade takes where it is given none. Its folder: a
+	// URL that begins with https:// or http://. An image of an OCI registry:
+	// oci://registry.example.org/skerry, which stands for its newest version, or
+	// with :TAG or @DIGEST; the registry's mirrors, credentials and certificates
+	// are those of skerry.registries. A disk or USB stick: disk: for the file
+	// system that is labelled SKERRY-NEXT, or disk:LABEL/PATH. Or the path of the
+	// folder on this machine, or of a tar archive of it.
 	Source string `yaml:"source"`
 	// Public keys of those who may sign payloads, beside the keys that the image
 	// brings: a line each, as minisign writes it, such as
@@ -55,11 +60,14 @@ func (u *Upgrade) check(s scope) {
 	if !s.has("source") {
 		return
 	}
-	parsed, err := url.Parse(u.Source)
-	if err == nil && (parsed.Scheme == "https" || parsed.Scheme == "http") && parsed.Host != "" || strings.HasPrefix(u.Source, "/") {
-		return
+	const hint = "such as https://example.org/skerry/stable, oci://registry.example.org/skerry, disk:, or /var/lib/payload"
+	parsed, err := ParseUpgradeSource(u.Source)
+	switch {
+	case err != nil:
+		s.problem(s.at("source"), err.Error(), hint)
+	case parsed.Web == nil && parsed.Image == nil && parsed.Volume == "" && !path.IsAbs(parsed.Path):
+		s.problem(s.at("source"), quote(u.Source)+" is neither a URL nor an absolute path", hint)
 	}
-	s.problem(s.at("source"), quote(u.Source)+" is neither a URL nor a path", "such as https://example.org/skerry/stable, or /var/mnt/usb/payload")
 }
 
 // shortestTrial is one that a machine can't pass: its kernel alone takes as long.

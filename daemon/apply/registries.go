@@ -23,8 +23,9 @@ const (
 	// registriesFile is K3s' own, for those who look for it there. It and the
 	// folder are on STATE, and go when they leave the configuration.
 	registriesFile = "/etc/rancher/k3s/registries.yaml"
-	// hostsDir is containerd's config_path, with a folder a registry.
-	hostsDir = "/etc/rancher/k3s/registries.d"
+	// RegistryHostsDir is containerd's config_path, with a folder a registry.
+	// Upgrades that come from registries read it too.
+	RegistryHostsDir = "/etc/rancher/k3s/registries.d"
 	// registryAuthFile is imported by containerd's configuration: credentials
 	// have no place in hosts.toml.
 	registryAuthFile = "/run/skerry/containerd.d/registries.toml"
@@ -39,7 +40,7 @@ func registries(_ context.Context, m *Machine, loaded *config.Loaded) error {
 	}
 	hosts := renderHostsFiles(wanted, bool(loaded.Config.Skerry.Cluster.DisableDefaultRegistryEndpoint))
 	for _, name := range slices.Sorted(maps.Keys(hosts)) {
-		if err := m.write(hostsDir+"/"+name+"/hosts.toml", []byte(hosts[name]), 0o644, byRoot); err != nil {
+		if err := m.write(RegistryHostsDir+"/"+name+"/hosts.toml", []byte(hosts[name]), 0o644, byRoot); err != nil {
 			return err
 		}
 	}
@@ -66,13 +67,13 @@ func registries(_ context.Context, m *Machine, loaded *config.Loaded) error {
 // sweepHosts removes the folders of registries that have left the
 // configuration: left behind, they would go on redirecting pulls.
 func (m *Machine) sweepHosts(hosts map[string]string) error {
-	entries, err := os.ReadDir(m.path(hostsDir))
+	entries, err := os.ReadDir(m.path(RegistryHostsDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("look for registries: %w", err)
 	}
 	for _, entry := range entries {
 		if _, ok := hosts[entry.Name()]; !ok {
-			if err := os.RemoveAll(m.path(hostsDir + "/" + entry.Name())); err != nil {
+			if err := os.RemoveAll(m.path(RegistryHostsDir + "/" + entry.Name())); err != nil {
 				return fmt.Errorf("remove registry %s: %w", entry.Name(), err)
 			}
 		}
@@ -155,9 +156,6 @@ func registryConfig(r *configschema.Registries, u *url.URL) configschema.Registr
 	return configschema.RegistryConfig{}
 }
 
-// dockerHost is where Docker Hub really is.
-const dockerHost = "registry-1.docker.io"
-
 func renderTLS(b *strings.Builder, indent string, t *configschema.RegistryTLS) {
 	if t == nil {
 		return
@@ -183,8 +181,8 @@ func renderAuth(r *configschema.Registries) string {
 			continue
 		}
 		hosts := []string{name}
-		if _, given := r.Configs[dockerHost]; name == "docker.io" && !given {
-			hosts = append(hosts, dockerHost) // what containerd asks credentials for
+		if _, given := r.Configs[configschema.DockerHost]; name == configschema.DockerHub && !given {
+			hosts = append(hosts, configschema.DockerHost) // what containerd asks credentials for
 		}
 		for _, host := range hosts {
 			fmt.Fprintf(&b, "\n[plugins.\"io.containerd.cri.v1.images\".registry.configs.%s.auth]\n", tomlString(host))

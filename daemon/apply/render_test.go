@@ -75,11 +75,11 @@ skerry:
 	}
 	reboot(t, m)
 	mustApply(t, m, "skerry: {registries: {mirrors: {docker.io: {endpoint: 'https://m'}}}}\n")
-	if left, err := os.ReadDir(m.path(hostsDir)); err != nil || len(left) != 1 {
+	if left, err := os.ReadDir(m.path(RegistryHostsDir)); err != nil || len(left) != 1 {
 		t.Errorf("left: %v, %v", left, err)
 	}
 	mustApply(t, m, "")
-	for _, gone := range []string{registriesFile, registryAuthFile, hostsDir + "/docker.io"} {
+	for _, gone := range []string{registriesFile, registryAuthFile, RegistryHostsDir + "/docker.io"} {
 		if _, err := os.Stat(m.path(gone)); err == nil {
 			t.Errorf("%s is still there", gone)
 		}
@@ -109,13 +109,13 @@ skerry:
 		"_default": "server = \"http://all.example.org:5000\"\ncapabilities = [\"pull\", \"resolve\"]\n",
 		"ghcr.io":  "",
 	} {
-		data, err := os.ReadFile(m.path(hostsDir + "/" + name + "/hosts.toml"))
+		data, err := os.ReadFile(m.path(RegistryHostsDir + "/" + name + "/hosts.toml"))
 		if got := strings.TrimPrefix(string(data), renderedMark); err != nil || got != want {
 			t.Errorf("%s (%v): got\n%s\nwant\n%s", name, err, got, want)
 		}
 	}
 	mustApply(t, m, strings.Replace(config, "endpoint: true", "endpoint: false", 1))
-	if data, err := os.ReadFile(m.path(hostsDir + "/docker.io/hosts.toml")); err != nil || strings.Contains(string(data), "server = ") {
+	if data, err := os.ReadFile(m.path(RegistryHostsDir + "/docker.io/hosts.toml")); err != nil || strings.Contains(string(data), "server = ") {
 		t.Errorf("the registry itself isn't asked: %s, %v", data, err)
 	}
 }

@@ -15,15 +15,30 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/containerd/log"
 	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/spf13/cobra"
 
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/apply"
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/unit"
 	"github.com/skerry-os/skerry/daemon/upgrade"
 	"github.com/skerry-os/skerry/daemon/version"
 )
+
+// sourcesHelp teaches what people may write for SOURCE.
+const sourcesHelp = `SOURCE is where the payload is; without it, skerry.upgrade.source of the cloud-config:
+  https://HOST/PATH              the folder, on a web server; or http://
+  oci://HOST/REPOSITORY[:TAG]    an image of an OCI registry; or with @DIGEST. Without
+                                 either, the newest version that the registry has a tag
+                                 for. Mirrors, credentials and certificates are those of
+                                 skerry.registries
+  disk:[LABEL][/PATH]            the folder, or a tar archive of it, on the disk or USB
+                                 stick whose file system (vfat, exfat, ext4, iso9660) has
+                                 that label: ` + configschema.UpgradeVolume + ` where none is given
+  PATH                           the folder on this machine, or a tar archive of it`
 
 func upgradeCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -40,10 +55,14 @@ here. The cluster's data and the machine's identity are in neither slot.
 
 A payload is a folder with a signed manifest. Whom the machine trusts to sign is said by
 the image, and by skerry.upgrade.keys. Nothing is written before the signature, and
-nothing to a slot before everything was verified.`,
+nothing to a slot before everything was verified, wherever it comes from.
+
+` + sourcesHelp,
 		Example: `  sudo skerry upgrade check https://example.org/skerry/stable
   sudo skerry upgrade apply https://example.org/skerry/stable --reboot
-  sudo skerry upgrade apply /var/mnt/usb/payload
+  sudo skerry upgrade apply oci://registry.example.org/skerry:1.2.3
+  sudo skerry upgrade apply disk:
+  sudo skerry upgrade apply ./skerry-1.2.3-amd64.upgrade.tar
   sudo skerry upgrade status
   sudo skerry upgrade rollback --reboot`,
 	}
@@ -53,7 +72,8 @@ nothing to a slot before everything was verified.`,
 
 // upgrader is for this machine, with what its configuration says of upgrades, and the source that this names.
 func upgrader(log io.Writer) (*upgrade.Upgrader, string, error) {
-	u := &upgrade.Upgrader{Kubernetes: version.Kubernetes, Trial: upgrade.DefaultTerms, Log: slog.New(newLineHandler(log)), Now: time.Now, Run: runProgram}
+	u := &upgrade.Upgrader{Kubernetes: version.Kubernetes, Trial: upgrade.DefaultTerms, Log: slog.New(newLineHandler(log)), Now: time.Now, Run: runProgram,
+		Registries: upgrade.Registries{HostsDir: apply.RegistryHostsDir}}
 	layers, err := running(config.RunningFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return u, "", nil // there is none, or it was refused: an upgrade may be what mends that
@@ -65,6 +85,7 @@ func upgrader(log io.Writer) (*upgrade.Upgrader, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	u.Registries.Credentials = registryCredentials(merged)
 	section := merged.Config.Skerry.Upgrade
 	if section == nil {
 		return u, "", nil
@@ -99,13 +120,25 @@ func failedUpgrade(err error) error {
 	return command.Failed(err)
 }
 
-// sourceOf is the argument's, or that of the configuration.
-func sourceOf(args []string, configured string) (upgrade.Source, error) {
-	text := configured
+// fromSource uses the source that the argument names, or else the configuration, and lets go of it.
+func fromSource(cmd *cobra.Command, args []string, use func(*upgrade.Upgrader, upgrade.Source) error) (err error) {
+	u, text, err := upgrader(cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
 	if len(args) > 0 {
 		text = args[0]
 	}
-	return upgrade.NewSource(text)
+	// It tells of each host that it asks in vain; what comes of it is in the error.
+	if err := log.SetLevel(log.WarnLevel.String()); err != nil {
+		return err
+	}
+	from, err := u.Source(text)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	return use(u, from)
 }
 
 func upgradeCheckCommand() *cobra.Command {
@@ -116,22 +149,16 @@ func upgradeCheckCommand() *cobra.Command {
 		Long: `Show which version a source has, and whether it is newer than the one that runs.
 Its signature is verified; nothing is changed.
 
-SOURCE is the folder of a payload: a URL that begins with https:// or http://, or a path.
-Without it, it is skerry.upgrade.source of the cloud-config.
+` + sourcesHelp + `
 
 ` + command.ExitCodes,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			u, configured, err := upgrader(cmd.ErrOrStderr())
-			if err != nil {
-				return command.Failed(err)
-			}
-			from, err := sourceOf(args, configured)
-			if err != nil {
-				return command.Failed(err)
-			}
-			offer, err := u.Check(cmd.Context(), from)
-			if err != nil {
+			var offer *upgrade.Offer
+			if err := fromSource(cmd, args, func(u *upgrade.Upgrader, from upgrade.Source) (err error) {
+				offer, err = u.Check(cmd.Context(), from)
+				return err
+			}); err != nil {
 				return failedUpgrade(err)
 			}
 			return command.Failed(out.Print(cmd.OutOrStdout(), offer, func() string { return offerText(offer) }))
@@ -145,6 +172,9 @@ func offerText(o *upgrade.Offer) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "Source\t%s\nRuns\t%s\nOffered\t%s, with Kubernetes %s, %s to fetch\n", o.Source, o.Running, o.Version, o.Kubernetes, mebibytes(o.Bytes))
+	if len(o.Versions) > 0 {
+		fmt.Fprintf(w, "Versions\t%s\n", versionsText(o.Versions))
+	}
 	news := "nothing newer"
 	switch {
 	case o.Installed:
@@ -160,6 +190,15 @@ func offerText(o *upgrade.Offer) string {
 	}
 	_ = w.Flush() // to memory
 	return b.String()
+}
+
+// versionsText is the newest of some versions.
+func versionsText(all []string) string {
+	const shown = 8
+	if len(all) <= shown {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d older ones", strings.Join(all[:shown], ", "), len(all)-shown)
 }
 
 func upgradeApplyCommand() *cobra.Command {
@@ -183,17 +222,12 @@ what a newer Kubernetes has written, an older one may not read.
 ` + command.ExitCodes,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			u, configured, err := upgrader(cmd.ErrOrStderr())
-			if err != nil {
-				return command.Failed(err)
-			}
-			from, err := sourceOf(args, configured)
-			if err != nil {
-				return command.Failed(err)
-			}
-			u.Progress = progressPrinter(cmd.OutOrStdout())
-			offer, err := u.Apply(cmd.Context(), from, may)
-			if err != nil {
+			var offer *upgrade.Offer
+			if err := fromSource(cmd, args, func(u *upgrade.Upgrader, from upgrade.Source) (err error) {
+				u.Progress = progressPrinter(cmd.OutOrStdout())
+				offer, err = u.Apply(cmd.Context(), from, may)
+				return err
+			}); err != nil {
 				return failedUpgrade(err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is installed, and is tried at the next boot; until it has proven itself %s stays the version to go back to\n",

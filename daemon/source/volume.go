@@ -76,6 +76,19 @@ func (v *Volumes) find(ctx context.Context, label string) (device string, err er
 	return found[0], nil
 }
 
+// Labelled waits until udev has looked at every device there is, and returns the
+// one whose file system has a label, in any case, or nothing.
+func (v *Volumes) Labelled(ctx context.Context, label string) (device string, err error) {
+	if err := v.settle(ctx); err != nil {
+		return "", err
+	}
+	found, err := v.labelled(label)
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	return found[0], nil
+}
+
 // settle waits until udev has looked at every device there is.
 func (v *Volumes) settle(ctx context.Context) error {
 	return v.wait(ctx, 0, func() (bool, error) { return false, nil })

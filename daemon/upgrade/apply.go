@@ -25,6 +25,8 @@ type Offer struct {
 	// Kubernetes is the version of it in the offer.
 	Kubernetes string `json:"kubernetes" yaml:"kubernetes"`
 	Bytes      int64  `json:"bytes" yaml:"bytes"` // to download, at most
+	// Versions are those that the source has, the newest first, where it tells. Nobody has signed that.
+	Versions []string `json:"versions,omitempty" yaml:"versions,omitempty"`
 	// Installed is set where the other slot has it already, and waits for a boot.
 	Installed bool `json:"installed,omitempty" yaml:"installed,omitempty"`
 	// Failed is why this very version did not prove itself here before.
@@ -77,6 +79,9 @@ func (u *Upgrader) Check(ctx context.Context, from Source) (*Offer, error) {
 	o := &Offer{Source: from.String(), Running: slots.Version, Version: m.Version, Newer: slot.Compare(m.Version, slots.Version) > 0,
 		Kubernetes: m.Kubernetes, Bytes: m.Files.Root.Size + m.Files.Verity.Size + m.Files.UKI.Size}
 	o.NoWayBack = u.noWayBack(m)
+	if several, ok := from.(interface{ Versions() []string }); ok {
+		o.Versions = several.Versions()
+	}
 	o.Installed = r.Trial != nil && r.Trial.Installed && r.Trial.RootHash == m.RootHash
 	if r.Last != nil && r.Last.Result == FellBack && r.Last.Version == m.Version {
 		o.Failed = r.Last.Reason

@@ -237,7 +237,7 @@ func TestResumes(t *testing.T) {
 		http.StripPrefix("/a/b", files).ServeHTTP(w, r)
 	}))
 	defer server.Close()
-	from, err := NewSource(server.URL + "/a/b")
+	from, err := m.Source(server.URL + "/a/b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,17 +259,5 @@ func TestBusy(t *testing.T) {
 	defer lock.Close()
 	if _, err := m.Apply(t.Context(), folder(m.payload("1.1.0")), Choice{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestNewSource(t *testing.T) {
-	for text, want := range map[string]string{
-		"https://user:pw@e.org/a": "https://user:xxxxx@e.org/a", "http://e.org": "http://e.org", "file:///a/b": "/a/b", "/a": "/a", "a/b": "a/b",
-		"ftp://e.org/a": "", "": "",
-	} {
-		s, err := NewSource(text)
-		if (err == nil) != (want != "") || err == nil && s.String() != want {
-			t.Errorf("%q: got %v, %v", text, s, err)
-		}
 	}
 }

@@ -7,89 +7,39 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
-	"time"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
+	"github.com/skerry-os/skerry/daemon/source"
 )
 
-// Source is where a payload is.
+// Source is where a payload is. It is used by one goroutine.
 type Source interface {
-	// Open opens one of its files at an offset in bytes. A source that can't begin there begins at 0, and says so.
+	// Open opens one of its files at an offset in bytes. A source that can't begin there begins at 0, and says so. The error
+	// of one that isn't there is fs.ErrNotExist.
 	Open(ctx context.Context, name string, offset int64) (content io.ReadCloser, at int64, err error)
+	// String is where it is, without passwords: once it was opened, as exactly as it is known then.
 	String() string
+	// Close lets go of what it holds. It is called last.
+	Close() error
 }
 
-// NewSource makes a source of what people write: the URL of a folder, or its path.
-func NewSource(text string) (Source, error) {
-	parsed, err := url.Parse(text)
+// Source makes a source of what people write.
+func (u *Upgrader) Source(text string) (Source, error) {
+	if text == "" {
+		return nil, errors.New("where is the payload? Name it, or set skerry.upgrade.source: a URL of https://, http:// or oci://, disk:, or a path")
+	}
+	at, err := configschema.ParseUpgradeSource(text)
 	switch {
-	case text == "":
-		return nil, errors.New("where is the payload? Name its folder, as a path or a URL, or set skerry.upgrade.source")
-	case err == nil && (parsed.Scheme == "https" || parsed.Scheme == "http") && parsed.Host != "":
-		return &web{base: parsed}, nil
-	case err == nil && parsed.Scheme == "file":
-		return folder(parsed.Path), nil
-	case strings.Contains(text, "://"):
-		return nil, fmt.Errorf("%q is neither a path nor a URL that begins with https://, http:// or file://", text)
+	case err != nil:
+		return nil, fmt.Errorf("where is the payload? %w: name it as a URL of https://, http://, file:// or oci://, as disk:LABEL/PATH, or as a path", err)
+	case at.Web != nil:
+		return &web{base: at.Web}, nil
+	case at.Image != nil:
+		return &registry{image: at.Image, from: u.Registries}, nil
+	case at.Volume != "":
+		return &volume{label: at.Volume, path: at.Path, find: source.NewVolumes(u.Log).Labelled}, nil
 	}
-	return folder(text), nil
-}
-
-// folder is one of this machine: of a disk, a USB stick.
-type folder string
-
-func (f folder) String() string { return string(f) }
-
-func (f folder) Open(_ context.Context, name string, offset int64) (io.ReadCloser, int64, error) {
-	file, err := os.Open(filepath.Join(string(f), name))
-	if err != nil {
-		return nil, 0, err
-	}
-	if _, err := file.Seek(offset, io.SeekStart); err != nil {
-		file.Close()
-		return nil, 0, err
-	}
-	return file, offset, nil
-}
-
-// web is a folder of a web server. Over HTTP it is as safe: everything is verified by the signature.
-type web struct{ base *url.URL }
-
-// webClient gives up on a server that says nothing; a download that goes on has all the time it needs.
-var webClient = &http.Client{Transport: &http.Transport{
-	Proxy:                 http.ProxyFromEnvironment,
-	DialContext:           (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
-	TLSHandshakeTimeout:   30 * time.Second,
-	ResponseHeaderTimeout: time.Minute,
-}}
-
-func (w *web) String() string { return w.base.Redacted() }
-
-func (w *web) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, int64, error) {
-	target := w.base.JoinPath(name)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
-	if err != nil {
-		return nil, 0, err
-	}
-	if offset > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
-	}
-	resp, err := webClient.Do(req)
-	if err != nil {
-		return nil, 0, err
-	}
-	switch resp.StatusCode {
-	case http.StatusPartialContent:
-		return resp.Body, offset, nil
-	case http.StatusOK:
-		return resp.Body, 0, nil
-	}
-	resp.Body.Close()
-	return nil, 0, fmt.Errorf("%s: %s", target.Redacted(), resp.Status)
+	return folder(at.Path), nil
 }
 
 // readSmall reads a whole file of at most limit bytes.

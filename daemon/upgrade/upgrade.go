@@ -3,8 +3,8 @@
 // Package upgrade brings another version of the system to this machine, tries it, and goes back where it doesn't prove
 // itself.
 //
-// A version comes as a payload: a folder with a signed manifest and the files that it names (manifest.go). They are fetched
-// to DATA and verified there; then systemd-sysupdate writes them to the slot that doesn't run, and systemd-boot counts the
+// A version comes as a payload: a folder with a signed manifest and the files that it names (manifest.go), on a web server, in
+// an OCI registry, on a disk (source.go). They are fetched to DATA and verified there; then systemd-sysupdate writes them to the slot that doesn't run, and systemd-boot counts the
 // boots of it. A boot that is counted is on trial (trial.go): it is blessed once the node has been Ready for a while, and
 // the machine goes back to the version before where that takes too long. What is under way, and how the last upgrade ended,
 // is on STATE (record.go), for the machine may be somebody else's by then: another version of this program.
@@ -55,6 +55,8 @@ type Upgrader struct {
 	Kubernetes string
 	// Keys are public keys to trust beside those of the image, in minisign's form.
 	Keys []string
+	// Registries are how OCI registries are asked.
+	Registries Registries
 	// Trial is how the next version has to prove itself.
 	Trial Terms
 	// Run runs a program, and returns its output with the error.

@@ -173,8 +173,10 @@ func TestDefaults(t *testing.T) {
 
 func TestRefusedPlans(t *testing.T) {
 	const good = "apiVersion: upgrade.skerry.io/v1alpha1\nkind: UpgradePlan\nmetadata: {name: p}\nspec:\n  version: 0.2.0\n  source: https://x/\n"
-	if _, err := admit(t, good); err != nil {
-		t.Fatal(err)
+	for _, source := range []string{"https://x/", "oci://registry.example.org/skerry:0.2.0", "'disk:'", "/payload"} {
+		if _, err := admit(t, strings.Replace(good, "https://x/", source, 1)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, text := range map[string]string{
 		"spec.version":        strings.Replace(good, "0.2.0", "'0.2 0'", 1),
