@@ -117,6 +117,10 @@ PAYLOAD ?= build/payload
 payload: tree ## build what machines upgrade from, in build/payload: make payload SIGN_KEY=FILE of minisign's (PAYLOAD=DIR, SKERRY_VERSION=V)
 	@$(GO) run ./image/build -tree $(TREE) -out build -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version $(SKERRY_VERSION) $(SIGN_BOOT)
 
+.PHONY: payload-push
+payload-push: go ## publish what `make payload` has made in an OCI registry: make payload-push TO=oci://REGISTRY/REPOSITORY[:TAG] (PAYLOAD=DIR)
+	@$(GO) run ./image/build -payload $(PAYLOAD) -push '$(TO)'
+
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock
 	@$(GO) run ./image/build -out build -accept-lock

@@ -32,6 +32,7 @@ type options struct {
 	locked     bool   // fail when packages differ from packages.lock
 	compress   bool   // also write the .raw.zst
 	payload    string // make a payload for upgrades in this folder, and no disk
+	push       string // publish the payload in this registry, and build nothing
 	signKey    string // minisign's secret key that signs it, or the list of hashes
 	setVersion string // instead of that of image/versions.env
 	iso        bool   // also write the .iso
@@ -56,6 +57,7 @@ func main() {
 	flag.BoolVar(&o.locked, "locked", false, "fail when the archive has other packages than image/packages.lock")
 	flag.BoolVar(&o.compress, "compress", false, "write the compressed image too")
 	flag.StringVar(&o.payload, "payload", "", "make what machines upgrade from in this folder, instead of a disk")
+	flag.StringVar(&o.push, "push", "", "publish the payload in the folder of -payload as an image, oci://REGISTRY/REPOSITORY[:TAG], and build nothing")
 	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload, or the hashes of what -formats writes; its password is in "+payloadPassword)
 	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
 	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
@@ -87,6 +89,9 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 		*p = abs
+	}
+	if o.push != "" { // with the credentials of who calls
+		return push(ctx, o, os.Stdout)
 	}
 	if os.Geteuid() != 0 {
 		return becomeRoot(o)
