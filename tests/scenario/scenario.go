@@ -63,6 +63,7 @@ var All = slices.Concat([]Scenario{
 	stateDamaged,
 	upgradeGood,
 	upgradeTwice,
+	upgradeOCI,
 	upgradeTampered,
 	upgradePowerCut,
 	upgradeDiskFull,
