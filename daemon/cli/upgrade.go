@@ -214,7 +214,9 @@ tries it; --reboot does that at once.
 
 Whether there is space is asked before the first byte is fetched. Interrupted anywhere, by
 Ctrl-C or a power cut, the machine goes on with what it has, and the same command goes on
-where it was. SOURCE is as for skerry upgrade check.
+where it was.
+
+` + sourcesHelp + `
 
 An older version than the one that runs is refused, unless --allow-downgrade is given:
 what a newer Kubernetes has written, an older one may not read.

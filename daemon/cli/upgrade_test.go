@@ -6,9 +6,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
+	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/command"
 	"github.com/skerry-os/skerry/daemon/slot"
 	"github.com/skerry-os/skerry/daemon/upgrade"
@@ -58,5 +63,44 @@ func TestProgressPrinter(t *testing.T) {
 	tell(upgrade.Progress{Step: "write"})
 	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) != 12 || lines[0] != "verify the manifest" || lines[10] != "fetch: 1000.0 MiB of 1000.0 MiB" {
 		t.Errorf("it prints %q", lines)
+	}
+}
+
+// TestUpgradeSources: each command that takes a source teaches all of them.
+func TestUpgradeSources(t *testing.T) {
+	for _, cmd := range []*cobra.Command{upgradeCommand(), upgradeCheckCommand(), upgradeApplyCommand()} {
+		for _, want := range []string{"https://HOST", "oci://HOST", "disk:[LABEL]", "SKERRY-NEXT", "tar archive"} {
+			if !strings.Contains(cmd.Long, want) {
+				t.Errorf("the help of %s doesn't tell of %q", cmd.Name(), want)
+			}
+		}
+	}
+}
+
+// TestRegistryCredentials: those of upgrades are those of pods' images, and a secret that is a reference is read.
+func TestRegistryCredentials(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	merged := func(text string) *configschema.Merged {
+		m, problems := configschema.MergeLayers([]configschema.Layer{{Name: "user-data", File: "user-data", Data: []byte("#cloud-config\n" + text)}})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		return m
+	}
+	ask := registryCredentials(merged("skerry: {registries: {configs: {e.org: {auth: {username: u, password: {file: " + file + "}}}}}}\n"))
+	for host, want := range map[string]string{"e.org": "u hunter2", "other.org": " "} {
+		if user, secret, err := ask(host); err != nil || user+" "+secret != want {
+			t.Errorf("%s: got %q, %q, %v", host, user, secret, err)
+		}
+	}
+	if user, secret, err := registryCredentials(merged("hostname: a\n"))("e.org"); err != nil || user+secret != "" {
+		t.Errorf("without registries: got %q, %q, %v", user, secret, err)
+	}
+	absent := registryCredentials(merged("skerry: {registries: {configs: {e.org: {auth: {username: u, password: {file: /nowhere}}}}}}\n"))
+	if _, _, err := absent("e.org"); err == nil || !strings.Contains(err.Error(), "credentials of registries") {
+		t.Errorf("a secret that isn't there: %v", err)
 	}
 }
