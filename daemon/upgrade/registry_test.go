@@ -393,6 +393,23 @@ func TestRegistryAsked(t *testing.T) {
 	}
 }
 
+// TestPayloadArtifact: what the builder publishes is what is read here.
+func TestPayloadArtifact(t *testing.T) {
+	text, err := os.ReadFile("../../image/build/testdata/artifact.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filesOf(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{ManifestFile, SignatureFile, "root.erofs.zst", "root.verity.zst", "skerry.efi.zst"} {
+		if files[name].Size == 0 {
+			t.Errorf("%s is not there: %v", name, files)
+		}
+	}
+}
+
 // FuzzArtifact: of any manifest, only titled layers with a digest and a size come out.
 func FuzzArtifact(f *testing.F) {
 	f.Add([]byte(`{"layers":[{"digest":"sha256:` + strings.Repeat("0", 64) + `","size":3,"annotations":{"org.opencontainers.image.title":"manifest.json"}}]}`))
