@@ -81,13 +81,15 @@ func link(target, path string) error {
 	return os.Symlink(target, path)
 }
 
-// opticalDrives are the kernel's names of them.
-const opticalDrives = "/dev/sr*"
+// mediumImages are where a medium can be that the kernel finds no partitions on, as patterns of paths: in the initrd itself,
+// with which a live system from the network has come, and in CD drives.
+var mediumImages = []string{"/skerry/medium.iso", "/dev/sr*"}
 
 // medium waits for the partitions of the medium that a live system was started from. A disk's the kernel finds by itself. Of
 // a CD it doesn't: the partition table counts in sectors of 512 bytes, and those of a CD have 2048. So each CD with such a
-// table is given to a loop device, which has sectors of 512 bytes, too, and whose partitions udev names.
-func (r *root) medium(ctx context.Context, drives string, attach func(drive string) error) error {
+// table is given to a loop device, which has sectors of 512 bytes, too, and whose partitions udev names. An image in the
+// initrd is, too; the loop device keeps it in memory when the initrd's files are removed.
+func (r *root) medium(ctx context.Context, images []string, attach func(image string) error) error {
 	m, isLive, err := live.Here(r.cmdline)
 	if err != nil {
 		return err
@@ -96,32 +98,40 @@ func (r *root) medium(ctx context.Context, drives string, attach func(drive stri
 		return fmt.Errorf("the kernel command line names no medium: %q and what comes with it are missing", live.Word)
 	}
 	attached := map[string]bool{}
-	looks := map[string]string{} // what was seen of each drive
+	looks := map[string]string{} // what was seen of each image
+	look := func(image string) error {
+		if attached[image] {
+			return nil
+		}
+		ok, err := hasTable(image)
+		switch {
+		case err != nil:
+			looks[image] = err.Error() // a drive without a disc, or one that still spins up
+		case !ok:
+			looks[image] = "has another disc"
+		default:
+			looks[image] = "has partitions, and not those of this system"
+			if err := attach(image); err != nil {
+				return err
+			}
+			attached[image] = true
+			fmt.Fprintf(r.out, "skerry-initrd: %s has partitions\n", image)
+		}
+		return nil
+	}
 	try := func() (bool, error) {
 		if exists(m.Root) && exists(m.Verity) {
 			return true, nil
 		}
-		found, err := filepath.Glob(drives)
-		if err != nil {
-			return false, err
-		}
-		for _, drive := range found {
-			if attached[drive] {
-				continue
+		for _, pattern := range images {
+			found, err := filepath.Glob(pattern)
+			if err != nil {
+				return false, err
 			}
-			ok, err := hasTable(drive)
-			switch {
-			case err != nil:
-				looks[drive] = err.Error() // a drive without a disc, or one that still spins up
-			case !ok:
-				looks[drive] = "has another disc"
-			default:
-				looks[drive] = "has a disc with partitions, and not those of this system"
-				if err := attach(drive); err != nil {
+			for _, image := range found {
+				if err := look(image); err != nil {
 					return false, err
 				}
-				attached[drive] = true
-				fmt.Fprintf(r.out, "skerry-initrd: the disc in %s has partitions\n", drive)
 			}
 		}
 		return false, nil
@@ -134,8 +144,8 @@ func (r *root) medium(ctx context.Context, drives string, attach func(drive stri
 
 func describe(looks map[string]string) string {
 	var text strings.Builder
-	for drive, what := range looks {
-		fmt.Fprintf(&text, "; %s: %s", drive, what)
+	for image, what := range looks {
+		fmt.Fprintf(&text, "; %s: %s", image, what)
 	}
 	return text.String()
 }
@@ -151,9 +161,9 @@ const (
 	gptMagic = "EFI PART"
 )
 
-// hasTable says whether there is a partition table for sectors of 512 bytes on a drive.
-func hasTable(drive string) (bool, error) {
-	file, err := os.Open(drive)
+// hasTable says whether there is a partition table for sectors of 512 bytes in a drive or an image.
+func hasTable(image string) (bool, error) {
+	file, err := os.Open(image)
 	if err != nil {
 		return false, err
 	}

@@ -106,13 +106,22 @@ func TestMedium(t *testing.T) {
 		attached = append(attached, filepath.Base(drive))
 		return errors.Join(os.WriteFile(rootDevice, nil, 0o600), os.WriteFile(verity, nil, 0o600))
 	}
-	drives := filepath.Join(dir, "sr*")
-	if err := m.medium(t.Context(), drives, attach); err != nil || strings.Join(attached, " ") != "sr1" {
+	images := []string{filepath.Join(dir, "skerry/medium.iso"), filepath.Join(dir, "sr*")}
+	if err := m.medium(t.Context(), images, attach); err != nil || strings.Join(attached, " ") != "sr1" {
+		t.Errorf("attached %v, %v", attached, err)
+	}
+	// The initrd has it.
+	if err := errors.Join(os.Remove(rootDevice), os.Remove(filepath.Join(dir, "sr1")), os.Mkdir(filepath.Join(dir, "skerry"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	disc(t, filepath.Join(dir, "skerry/medium.iso"), true)
+	attached = nil
+	if err := m.medium(t.Context(), images, attach); err != nil || strings.Join(attached, " ") != "medium.iso" {
 		t.Errorf("attached %v, %v", attached, err)
 	}
 	// A disk is there by itself.
 	attached = nil
-	if err := m.medium(t.Context(), drives, attach); err != nil || attached != nil {
+	if err := m.medium(t.Context(), images, attach); err != nil || attached != nil {
 		t.Errorf("attached %v, %v", attached, err)
 	}
 	// It is never found.
@@ -121,11 +130,11 @@ func TestMedium(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	err := m.medium(ctx, drives, func(string) error { return nil })
+	err := m.medium(ctx, images, func(string) error { return nil })
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "sr0: has another disc") || !strings.Contains(err.Error(), rootDevice) {
 		t.Errorf("got %v", err)
 	}
-	if err := (&root{out: out, cmdline: cmdlineOf(t, "ro")}).medium(t.Context(), drives, attach); err == nil {
+	if err := (&root{out: out, cmdline: cmdlineOf(t, "ro")}).medium(t.Context(), images, attach); err == nil {
 		t.Error("an installed machine waits for a medium")
 	}
 }

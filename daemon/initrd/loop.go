@@ -18,13 +18,13 @@ const loopSector = 512
 // loopTries is how often a loop device is asked for that somebody else was faster to take.
 const loopTries = 10
 
-// attachLoop gives a drive to a loop device of its own, read-only, whose partitions the kernel looks for. It stays until
+// attachLoop gives a drive or an image to a loop device of its own, read-only, whose partitions the kernel looks for. It stays until
 // the machine is off.
-func attachLoop(drive string) error {
+func attachLoop(image string) error {
 	if out, err := exec.Command("/usr/sbin/modprobe", "loop").CombinedOutput(); err != nil {
 		return fmt.Errorf("load the module loop: %w: %s", err, strings.TrimSpace(string(out)))
 	}
-	backing, err := os.Open(drive)
+	backing, err := os.Open(image)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func attachLoop(drive string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("attach %s to a loop device: %w", drive, err)
+		return fmt.Errorf("attach %s to a loop device: %w", image, err)
 	}
 	return nil
 }

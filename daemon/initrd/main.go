@@ -77,7 +77,7 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	if flag.Arg(0) == "medium" {
-		exitOn(r.medium(ctx, opticalDrives, attachLoop))
+		exitOn(r.medium(ctx, mediumImages, attachLoop))
 		return
 	}
 	exitOn(r.prepare(ctx, steps()))
