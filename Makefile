@@ -103,9 +103,13 @@ image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root;
 iso: tree ## build the disk image and the ISO image of a live system that installs, build/skerry-VERSION-amd64.iso
 	@$(GO) run ./image/build -tree $(TREE) -out build -iso $(SIGN_BOOT)
 
+.PHONY: netboot
+netboot: tree ## build the disk image and what a live system that installs is booted from the network with, build/skerry-VERSION-amd64.netboot.*
+	@$(GO) run ./image/build -tree $(TREE) -out build -netboot $(SIGN_BOOT)
+
 .PHONY: images
-images: tree ## build every image that machines boot from (QCOW2, OVA, VHD, GCE, ISO), an SBOM and SHA256SUMS, signed with SIGN_KEY=FILE of minisign's
-	@$(GO) run ./image/build -tree $(TREE) -out build -iso -compress -formats -sign-key '$(SIGN_KEY)' $(SIGN_BOOT)
+images: tree ## build every image that machines boot from (QCOW2, OVA, VHD, GCE, ISO, network), an SBOM and SHA256SUMS, signed with SIGN_KEY=FILE of minisign's
+	@$(GO) run ./image/build -tree $(TREE) -out build -iso -netboot -compress -formats -sign-key '$(SIGN_KEY)' $(SIGN_BOOT)
 
 .PHONY: release
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst

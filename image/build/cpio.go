@@ -25,8 +25,16 @@ func writeCPIO(tree, archive, epoch string) error {
 		return err
 	}
 	defer f.Close()
-	w := &cpioWriter{out: bufio.NewWriterSize(f, 1<<20), mtime: mtime}
-	err = filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
+	if err := packTree(f, tree, mtime); err != nil {
+		return fmt.Errorf("pack %s: %w", tree, err)
+	}
+	return f.Close()
+}
+
+// packTree writes the archive of a folder to out.
+func packTree(out io.Writer, tree string, mtime int64) error {
+	w := newCPIO(out, mtime)
+	err := filepath.WalkDir(tree, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == tree {
 			return err
 		}
@@ -41,15 +49,9 @@ func writeCPIO(tree, archive, epoch string) error {
 		return w.add(name, path, info)
 	})
 	if err != nil {
-		return fmt.Errorf("pack %s: %w", tree, err)
-	}
-	if err := w.header("TRAILER!!!", 0, 0); err != nil {
 		return err
 	}
-	if err := w.out.Flush(); err != nil {
-		return err
-	}
-	return f.Close()
+	return w.close()
 }
 
 // File types in a cpio header are those of stat(2).
@@ -59,11 +61,27 @@ const (
 	cpioSymlink = 0o120000
 )
 
+// cpioAlign is what all parts of an archive, and archives that follow one another, begin at a multiple of, in bytes.
+const cpioAlign = 4
+
 type cpioWriter struct {
 	out     *bufio.Writer
 	mtime   int64
 	inode   int
 	written int64
+}
+
+// newCPIO begins an archive, all of whose files have a time, in seconds since 1970.
+func newCPIO(out io.Writer, mtime int64) *cpioWriter {
+	return &cpioWriter{out: bufio.NewWriterSize(out, 1<<20), mtime: mtime}
+}
+
+// close ends the archive.
+func (w *cpioWriter) close() error {
+	if err := w.header("TRAILER!!!", 0, 0); err != nil {
+		return err
+	}
+	return w.out.Flush()
 }
 
 func (w *cpioWriter) add(name, path string, info fs.FileInfo) error {
@@ -81,16 +99,30 @@ func (w *cpioWriter) add(name, path string, info fs.FileInfo) error {
 		}
 		return w.body([]byte(link))
 	case info.Mode().IsRegular():
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := w.header(name, cpioFile|perm, int64(len(content))); err != nil {
-			return err
-		}
-		return w.body(content)
+		return w.file(name, path, perm, info.Size())
 	}
 	return fmt.Errorf("%s is neither file, folder nor symbolic link", name)
+}
+
+// file adds one of a size, which it must still have.
+func (w *cpioWriter) file(name, path string, perm uint32, size int64) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := w.header(name, cpioFile|perm, size); err != nil {
+		return err
+	}
+	n, err := io.Copy(w.out, file)
+	w.written += n
+	if err == nil && n != size {
+		err = fmt.Errorf("%s has %d bytes, and had %d", path, n, size)
+	}
+	if err != nil {
+		return err
+	}
+	return w.pad()
 }
 
 func (w *cpioWriter) header(name string, mode uint32, size int64) error {
@@ -103,13 +135,23 @@ func (w *cpioWriter) header(name string, mode uint32, size int64) error {
 		w.inode, mode, 0, 0, links, w.mtime, size, 0, 0, 0, 0, len(name)+1, 0, name)))
 }
 
-// body writes and pads to four bytes.
+// body writes and pads.
 func (w *cpioWriter) body(content []byte) error {
 	n, err := w.out.Write(content)
 	w.written += int64(n)
-	for err == nil && w.written%4 != 0 {
-		_, err = io.WriteString(w.out, "\x00")
+	if err != nil {
+		return err
+	}
+	return w.pad()
+}
+
+// pad writes zeros up to a multiple of four bytes.
+func (w *cpioWriter) pad() error {
+	for w.written%cpioAlign != 0 {
+		if err := w.out.WriteByte(0); err != nil {
+			return err
+		}
 		w.written++
 	}
-	return err
+	return nil
 }

@@ -50,6 +50,16 @@ func (b *build) deliver(ctx context.Context) error {
 		m.Bytes["iso"] = int(size)
 		written = append(written, "iso")
 	}
+	if b.netboot {
+		for _, f := range netbootFiles {
+			size, err := b.place(ctx, b.result("netboot", f.file), b.fileName(f.ending))
+			if err != nil {
+				return err
+			}
+			m.Bytes[f.ending] = int(size)
+			written = append(written, f.ending)
+		}
+	}
 	if b.compress {
 		size, err := b.compressDisk(ctx, filepath.Join(b.out, b.fileName("raw.zst")))
 		if err != nil {

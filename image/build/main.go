@@ -36,6 +36,7 @@ type options struct {
 	signKey    string // minisign's secret key that signs it, or the list of hashes
 	setVersion string // instead of that of image/versions.env
 	iso        bool   // also write the .iso
+	netboot    bool   // also write the files that a live system boots from the network with
 	formats    bool   // also write the disk in every form of formats, the list of what is in it, and hashes of all
 
 	secureBootKey, secureBootCert string // files of what signs all that the firmware starts
@@ -61,6 +62,7 @@ func main() {
 	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload, or the hashes of what -formats writes; its password is in "+payloadPassword)
 	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
 	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
+	flag.BoolVar(&o.netboot, "netboot", false, "write the files that a live system boots from the network with, too")
 	flag.BoolVar(&o.formats, "formats", false, "write the image for virtual machines and clouds too, an SBOM, and SHA256SUMS of all that was written")
 	flag.StringVar(&o.secureBootKey, "secure-boot-key", "", "file with the private key, of RSA's and PEM, that signs all that the firmware starts")
 	flag.StringVar(&o.secureBootCert, "secure-boot-cert", "", "file with its certificate, which the firmware is to trust")
@@ -121,7 +123,8 @@ func becomeRoot(o options) error {
 	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH," + payloadPassword, "--", self,
 		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
 		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
-		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso), "-formats=" + strconv.FormatBool(o.formats),
+		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso),
+		"-netboot=" + strconv.FormatBool(o.netboot), "-formats=" + strconv.FormatBool(o.formats),
 		"-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion,
 		"-secure-boot-key", o.secureBootKey, "-secure-boot-cert", o.secureBootCert, "-secure-boot-trust", o.secureBootTrust}
 	return syscall.Exec(sudo, args, os.Environ())

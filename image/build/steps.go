@@ -42,6 +42,11 @@ var isoSteps = []step{
 	{"iso", "ISO image", isoKey, makeISO},
 }
 
+// netbootSteps follow where files for booting from the network are wanted; they have the ISO image in them.
+var netbootSteps = []step{
+	{"netboot", "network boot: UKI, kernel, initrd, iPXE script", netbootKey, makeNetboot},
+}
+
 // wanted are the steps of this build.
 func (o options) wanted() []step {
 	all := slices.Clone(steps)
@@ -49,11 +54,14 @@ func (o options) wanted() []step {
 		uki := slices.IndexFunc(all, func(s step) bool { return s.name == "uki" })
 		all = slices.Insert(all, uki, signSteps...)
 	}
-	if o.iso || o.formats {
+	if o.iso || o.netboot || o.formats {
 		all = append(all, formatToolSteps...)
 	}
-	if o.iso {
+	if o.iso || o.netboot {
 		all = append(all, isoSteps...)
+	}
+	if o.netboot {
+		all = append(all, netbootSteps...)
 	}
 	if o.formats {
 		for _, f := range formats {
