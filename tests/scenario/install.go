@@ -41,27 +41,44 @@ func (t *T) addToInstall(ctx context.Context, config string, machine vm.MachineC
 	if err != nil {
 		return nil, err
 	}
-	// Nothing is on the disk before, and the firmware says so.
-	t.ExpectOnConsole(vm.Allowance{Re: regexp.MustCompile(`BdsDxe: failed to (load|start) Boot\d+`), Reason: "the disk is empty"})
 	if config != "" {
-		machine.UserData, err = vm.Override([]byte(config), vm.Overrides{Hostname: machine.Name, AuthorizedKey: t.lab.AuthorizedKey()})
-		if err != nil {
+		if machine.UserData, err = t.installConfig(config, machine.Name); err != nil {
 			return nil, err
 		}
 	}
-	machine.Blank, machine.Medium = true, iso
+	machine.Medium = iso
+	return t.addBlank(ctx, machine)
+}
+
+// installConfig is a cloud-config with the name of a machine, and the lab's key.
+func (t *T) installConfig(config, name string) ([]byte, error) {
+	return vm.Override([]byte(config), vm.Overrides{Hostname: name, AuthorizedKey: t.lab.AuthorizedKey()})
+}
+
+// addBlank adds a machine with an empty disk, switched off.
+func (t *T) addBlank(ctx context.Context, machine vm.MachineConfig) (*vm.Machine, error) {
+	// Nothing is on the disk before, and the firmware says so.
+	t.ExpectOnConsole(vm.Allowance{Re: regexp.MustCompile(`BdsDxe: failed to (load|start) Boot\d+`), Reason: "the disk is empty"})
+	machine.Blank = true
 	return t.lab.Add(ctx, machine)
 }
 
 // installs waits until a machine that is on has installed itself, and takes all away that it was installed with, so that what
 // follows comes from its disk.
 func (t *T) installs(ctx context.Context, m *vm.Machine) error {
+	return t.installsItself(ctx, m, func() error {
+		m.RemoveMedium()
+		return m.RemoveUserData()
+	})
+}
+
+// installsItself waits likewise, and calls a function before the machine reboots.
+func (t *T) installsItself(ctx context.Context, m *vm.Machine, before func() error) error {
 	if _, err := m.WaitConsole(ctx, installTimeout, saysReading); err != nil {
 		return err
 	}
 	boot := m.Boots()
-	m.RemoveMedium()
-	if err := m.RemoveUserData(); err != nil {
+	if err := before(); err != nil {
 		return err
 	}
 	if err := t.rebooted(ctx, m, boot); err != nil {

@@ -81,6 +81,8 @@ var All = slices.Concat([]Scenario{
 	isoDiskInstall,
 	installInteractive,
 	installPowerCut,
+	netboot,
+	netbootIPXE,
 	firewall,
 	foregroundServer,
 	netStaticTwoNICs,

@@ -64,6 +64,8 @@ type MachineConfig struct {
 	MediumIsDisk bool
 	// MediumFirst has the firmware start the medium whatever is on the disk.
 	MediumFirst bool
+	// Netboot has the firmware boot from the network, by the first card, where it can't boot from the disk. See Lab.ServeBoot.
+	Netboot Netboot
 	// TPM gives the machine a TPM 2.0.
 	TPM bool
 	// SecureBoot gives it a firmware that knows Secure Boot, and has no certificate yet (setup mode). Emulated it has one

@@ -101,6 +101,7 @@ func (m *Machine) startVirtual(ctx context.Context, console *Console, messages i
 	for card, n := range m.cfg.NICs {
 		h.nics = append(h.nics, nic{model: cmp.Or(n.Model, defaultModel), mac: m.MAC(card), slot: n.Slot, unlinked: m.unlinked[card]})
 	}
+	h.nics[0].netboot = m.cfg.Netboot
 	if exists(m.seedPath()) {
 		h.seed = m.seedPath()
 	}

@@ -68,6 +68,8 @@ type nic struct {
 	model string // QEMU's name of the device
 	mac   net.HardwareAddr
 	slot  int // of the root bus; 0 for the next free one
+	// netboot is how the firmware boots from it, after the disk.
+	netboot Netboot
 	// unlinked is set where the cable is pulled.
 	unlinked bool
 }
@@ -76,12 +78,23 @@ type nic struct {
 func netdev(card int) string { return fmt.Sprintf("net%d", card) }
 
 func (n nic) args(card int) []string {
-	// Without an option ROM the firmware has nothing to boot from the network with, which would take it minutes.
-	device := fmt.Sprintf("%s,netdev=%s,romfile=,mac=%s", n.model, netdev(card), n.mac)
+	device := fmt.Sprintf("%s,netdev=%s,mac=%s", n.model, netdev(card), n.mac)
+	if n.netboot != NetbootIPXE {
+		device += ",romfile=" // iPXE would be in the place of the firmware's own driver
+	}
+	if n.netboot != NoNetboot {
+		device += fmt.Sprintf(",bootindex=%d", lastIndex)
+	}
 	if n.slot != 0 {
 		device += fmt.Sprintf(",bus=pcie.0,addr=%#x", n.slot)
 	}
 	return []string{"-netdev", fmt.Sprintf("socket,id=%s,fd=%d", netdev(card), nicFD+card), "-device", device}
+}
+
+// noPXE has OVMF go straight to HTTP boot: it tries PXE first, which nobody in a lab answers, for minutes.
+var noPXE = []string{
+	"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
+	"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n",
 }
 
 func (h hardware) args() []string {
@@ -104,6 +117,9 @@ func (h hardware) args() []string {
 	args = append(args, h.accel.args...)
 	for card, n := range h.nics {
 		args = append(args, n.args(card)...)
+		if n.netboot == NetbootUEFI {
+			args = append(args, noPXE...)
+		}
 	}
 	if h.seed != "" {
 		args = append(args,

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"time"
@@ -36,14 +37,19 @@ func (l *Lab) serve(port uint16, handler http.Handler, config *tls.Config, addre
 	if config != nil {
 		listener = tls.NewListener(listener, config)
 	}
+	l.serveOn(listener, handler)
+	return nil
+}
+
+// serveOn answers HTTP as long as the lab lives.
+func (l *Lab) serveOn(listener net.Listener, handler http.Handler) {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: requestTimeout}
 	context.AfterFunc(l.ctx, func() { server.Close() })
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			l.cfg.Log.Error("server of the lab ended", "addresses", addresses, "err", err)
+			l.cfg.Log.Error("server of the lab ended", "listener", listener.Addr(), "err", err)
 		}
 	}()
-	return nil
 }
 
 // ServeTime tells the time of the machine that the lab is on, over NTP, at an address with names. A lab has one such

@@ -97,7 +97,7 @@ func (h *Host) answerDHCP(request *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 		return nil, fmt.Errorf("no answer to %s", t)
 	}
 	host := net.IP(hostAddress.AsSlice())
-	return dhcpv4.NewReplyFromRequest(request,
+	return dhcpv4.NewReplyFromRequest(request, append(h.bootOptions(request),
 		dhcpv4.WithMessageType(answer),
 		dhcpv4.WithYourIP(Address(n).AsSlice()),
 		dhcpv4.WithServerIP(host),
@@ -106,5 +106,5 @@ func (h *Host) answerDHCP(request *dhcpv4.DHCPv4) (*dhcpv4.DHCPv4, error) {
 		dhcpv4.WithOption(dhcpv4.OptSubnetMask(net.CIDRMask(subnet.Bits(), 32))),
 		dhcpv4.WithOption(dhcpv4.OptRouter(host)),
 		dhcpv4.WithOption(dhcpv4.OptDNS(host)),
-	)
+	)...)
 }

@@ -42,9 +42,10 @@ type HostConfig struct {
 // Host is a TCP/IP host on a switch, without any route off the segment.
 type Host struct {
 	stack   *stack.Stack
-	mute    atomic.Bool     // see SetDHCP
-	moved   sync.Map        // of machine numbers to those whose address they have; see SetAddress
-	closing context.Context // ends when Close is called
+	mute    atomic.Bool          // see SetDHCP
+	boot    atomic.Pointer[Boot] // see SetBoot
+	moved   sync.Map             // of machine numbers to those whose address they have; see SetAddress
+	closing context.Context      // ends when Close is called
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 }
