@@ -125,7 +125,7 @@ func (n *installation) here(cmd *cobra.Command) error {
 	i := install.New(medium, version.Skerry, tell, slog.New(slog.DiscardHandler))
 	n.disks, n.install = i.Disks, i.Install
 	if !isLive && !n.list {
-		return errors.New("this is not a live system, so that there is nothing to install from: boot the ISO image of Skerry")
+		return errors.New("this is not a live system, so that there is nothing to install from: boot the ISO image of Skerry, or its files for the network")
 	}
 	return nil
 }
