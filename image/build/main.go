@@ -18,7 +18,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"syscall"
 )
 
@@ -73,6 +72,18 @@ func main() {
 		os.Exit(2)
 	}
 
+	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir, &o.payload, &o.signKey, &o.secureBootKey, &o.secureBootCert} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v\n", err)
+			os.Exit(1)
+		}
+		*p = abs
+	}
+
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
@@ -82,21 +93,11 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir, &o.payload, &o.signKey, &o.secureBootKey, &o.secureBootCert} {
-		if *p == "" {
-			continue
-		}
-		abs, err := filepath.Abs(*p)
-		if err != nil {
-			return err
-		}
-		*p = abs
-	}
 	if o.push != "" { // with the credentials of who calls
 		return push(ctx, o, os.Stdout)
 	}
 	if os.Geteuid() != 0 {
-		return becomeRoot(o)
+		return becomeRoot()
 	}
 	b, err := newBuild(o)
 	if err != nil {
@@ -110,7 +111,7 @@ func run(ctx context.Context, o options) error {
 
 // becomeRoot runs the same command again through sudo. Mounting, and files that belong to root in
 // the image, need it.
-func becomeRoot(o options) error {
+func becomeRoot() error {
 	sudo, err := exec.LookPath("sudo")
 	if err != nil {
 		return errors.New("building the image mounts file systems and makes files that belong to root: run it as root (sudo is not installed)")
@@ -120,13 +121,9 @@ func becomeRoot(o options) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "building the image needs root; asking sudo")
-	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH," + payloadPassword, "--", self,
-		"-C", o.repo, "-out", o.out, "-cache", o.cacheDir, "-tree", o.tree, "-cmdline", o.cmdline,
-		"-accept-lock=" + strconv.FormatBool(o.acceptLock), "-locked=" + strconv.FormatBool(o.locked),
-		"-compress=" + strconv.FormatBool(o.compress), "-iso=" + strconv.FormatBool(o.iso),
-		"-netboot=" + strconv.FormatBool(o.netboot), "-formats=" + strconv.FormatBool(o.formats),
-		"-payload", o.payload, "-sign-key", o.signKey, "-version", o.setVersion,
-		"-secure-boot-key", o.secureBootKey, "-secure-boot-cert", o.secureBootCert, "-secure-boot-trust", o.secureBootTrust}
+	args := []string{"sudo", "--preserve-env=http_proxy,https_proxy,no_proxy,SOURCE_DATE_EPOCH," + payloadPassword, "--", self}
+	// What they are now: paths are absolute.
+	flag.VisitAll(func(f *flag.Flag) { args = append(args, "-"+f.Name+"="+f.Value.String()) })
 	return syscall.Exec(sudo, args, os.Environ())
 }
 
