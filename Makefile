@@ -10,6 +10,8 @@ SHELL         := bash
 
 # Public keys of minisign's, whose owners may sign upgrades of the image: UPGRADE_KEYS="a.pub b.pub".
 UPGRADE_KEYS ?=
+# Certificates whose owners may sign extensions of the image: EXTENSION_CERTS="a.crt b.crt".
+EXTENSION_CERTS ?=
 
 # What signs all that the firmware starts (docs/secure-boot.md): a private key and its certificate, and certificates that the
 # firmware is to trust as well: SECURE_BOOT_KEY=FILE SECURE_BOOT_CERT=FILE SECURE_BOOT_TRUST="a.crt b.crt".
@@ -94,6 +96,7 @@ tree: binaries components ## lay out everything of ours that goes into the image
 	@cp -p config-schema/schema.json $(TREE)/usr/share/skerry/
 	@rm -rf $(TREE)/usr/share/skerry/upgrade-keys; mkdir -p $(TREE)/usr/share/skerry/upgrade-keys
 	@$(if $(UPGRADE_KEYS),cp -p $(UPGRADE_KEYS) $(TREE)/usr/share/skerry/upgrade-keys/)
+	@rm -rf $(TREE)/usr/lib/verity.d; $(if $(EXTENSION_CERTS),mkdir -p $(TREE)/usr/lib/verity.d && cp -p $(EXTENSION_CERTS) $(TREE)/usr/lib/verity.d/)
 
 .PHONY: image
 image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo)
@@ -124,6 +127,11 @@ payload: tree ## build what machines upgrade from, in build/payload: make payloa
 .PHONY: payload-push
 payload-push: go ## publish what `make payload` has made in an OCI registry: make payload-push TO=oci://REGISTRY/REPOSITORY[:TAG] (PAYLOAD=DIR)
 	@$(GO) run ./image/build -payload $(PAYLOAD) -push '$(TO)'
+
+.PHONY: extension
+extension: go deps ## build a signed extension of a folder: make extension NAME=strace FILES=DIR SIGN_KEY=KEY.pem SIGN_CERT=CERT.pem (EXTENSION_VERSION=V)
+	@$(GO) run ./image/build -extension '$(NAME)' -tree '$(FILES)' -out build/extensions -sign-key '$(SIGN_KEY)' -sign-cert '$(SIGN_CERT)' \
+	  -extension-version '$(EXTENSION_VERSION)' -version $(SKERRY_VERSION)
 
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock

@@ -36,6 +36,8 @@ type Manifest struct {
 	Architecture string `json:"architecture" yaml:"architecture"` // as Go has it
 	Kubernetes   string `json:"kubernetes" yaml:"kubernetes"`
 	RootHash     string `json:"roothash" yaml:"roothash"`
+	// SysextLevel is the SYSEXT_LEVEL of its os-release, which extensions are made for. Older payloads don't say it.
+	SysextLevel string `json:"sysextLevel,omitempty" yaml:"sysextLevel,omitempty"`
 	// Files are the root file system, its hash tree, and the UKI that boots them.
 	Files Files `json:"files" yaml:"files"`
 }

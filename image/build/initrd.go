@@ -21,7 +21,7 @@ const initrdProgram = "usr/libexec/skerry/skerry-initrd"
 const deviceNames = "overlay/usr/lib/udev/rules.d"
 
 func initrdKey(b *build, d *digest) {
-	d.text(b.keys["base"], b.version())
+	d.text(b.keys["base"], b.osRelease())
 	d.tree(b.source("image/initrd"))
 	d.tree(b.source(deviceNames))
 	if b.tree != "" {

@@ -22,21 +22,24 @@ import (
 )
 
 type options struct {
-	repo       string // root of the source tree
-	tree       string // our programs and container images, laid over the root
-	out        string // where the image goes
-	cacheDir   string
-	cmdline    string // appended to the kernel command line, for tests
-	acceptLock bool   // write packages.lock instead of comparing
-	locked     bool   // fail when packages differ from packages.lock
-	compress   bool   // also write the .raw.zst
-	payload    string // make a payload for upgrades in this folder, and no disk
-	push       string // publish the payload in this registry, and build nothing
-	signKey    string // minisign's secret key that signs it, or the list of hashes
-	setVersion string // instead of that of image/versions.env
-	iso        bool   // also write the .iso
-	netboot    bool   // also write the files that a live system boots from the network with
-	formats    bool   // also write the disk in every form of formats, the list of what is in it, and hashes of all
+	repo             string // root of the source tree
+	tree             string // our programs and container images, laid over the root
+	out              string // where the image goes
+	cacheDir         string
+	cmdline          string // appended to the kernel command line, for tests
+	acceptLock       bool   // write packages.lock instead of comparing
+	locked           bool   // fail when packages differ from packages.lock
+	compress         bool   // also write the .raw.zst
+	payload          string // make a payload for upgrades in this folder, and no disk
+	push             string // publish the payload in this registry, and build nothing
+	signKey          string // minisign's secret key that signs it, or the list of hashes; of an extension, the private key in PEM
+	signCert         string // certificate of an extension's key
+	extension        string // make an extension of this name of tree, and nothing else
+	extensionVersion string // the extension's own, if it has one
+	setVersion       string // instead of that of image/versions.env
+	iso              bool   // also write the .iso
+	netboot          bool   // also write the files that a live system boots from the network with
+	formats          bool   // also write the disk in every form of formats, the list of what is in it, and hashes of all
 
 	secureBootKey, secureBootCert string // files of what signs all that the firmware starts
 	secureBootTrust               string // files of certificates that the firmware is to trust as well, separated by spaces
@@ -58,7 +61,10 @@ func main() {
 	flag.BoolVar(&o.compress, "compress", false, "write the compressed image too")
 	flag.StringVar(&o.payload, "payload", "", "make what machines upgrade from in this folder, instead of a disk")
 	flag.StringVar(&o.push, "push", "", "publish the payload in the folder of -payload as an image, oci://REGISTRY/REPOSITORY[:TAG], and build nothing")
-	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload, or the hashes of what -formats writes; its password is in "+payloadPassword)
+	flag.StringVar(&o.signKey, "sign-key", "", "file with minisign's secret key that signs the payload, or the hashes of what -formats writes; its password is in "+payloadPassword+". With -extension, a private key in PEM")
+	flag.StringVar(&o.extension, "extension", "", "make an extension of this `name` of the folder -tree, and no image")
+	flag.StringVar(&o.signCert, "sign-cert", "", "file with the certificate of the key that signs an extension, in PEM")
+	flag.StringVar(&o.extensionVersion, "extension-version", "", "version of the extension itself, for people")
 	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
 	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
 	flag.BoolVar(&o.netboot, "netboot", false, "write the files that a live system boots from the network with, too")
@@ -72,7 +78,7 @@ func main() {
 		os.Exit(2)
 	}
 
-	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir, &o.payload, &o.signKey, &o.secureBootKey, &o.secureBootCert} {
+	for _, p := range []*string{&o.repo, &o.tree, &o.out, &o.cacheDir, &o.payload, &o.signKey, &o.signCert, &o.secureBootKey, &o.secureBootCert} {
 		if *p == "" {
 			continue
 		}

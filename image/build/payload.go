@@ -24,6 +24,7 @@ type payloadManifest struct {
 	Architecture string       `json:"architecture"`
 	Kubernetes   string       `json:"kubernetes"`
 	RootHash     string       `json:"roothash"`
+	SysextLevel  string       `json:"sysextLevel,omitempty"`
 	Files        payloadFiles `json:"files"`
 }
 
@@ -64,7 +65,8 @@ func (b *build) makePayload(ctx context.Context) error {
 			return err
 		}
 	}
-	m := payloadManifest{Format: 1, Version: b.version(), Architecture: architecture, Kubernetes: b.versions["KUBERNETES_VERSION"]}
+	m := payloadManifest{Format: 1, Version: b.version(), Architecture: architecture, Kubernetes: b.versions["KUBERNETES_VERSION"],
+		SysextLevel: b.versions["SYSEXT_LEVEL"]}
 	if m.RootHash, err = b.rootHash(); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ var rootLinks = map[string]string{
 var dropped = []string{"init", "initrd.img", "initrd.img.old", "vmlinuz", "vmlinuz.old", "lib32", "libx32", "media"}
 
 func rootKey(b *build, d *digest) {
-	d.text(b.keys["base"], b.version(), b.epoch)
+	d.text(b.keys["base"], b.osRelease(), b.epoch)
 	d.text(erofsArgs...)
 	d.text(emptied...)
 	d.tree(b.source("overlay"))
@@ -146,6 +146,7 @@ func (b *build) osRelease() string {
 		`IMAGE_ID=skerry`,
 		`IMAGE_VERSION="` + v + `"`,
 		`VERSION_CODENAME=` + b.versions["DEBIAN_SUITE"],
+		`SYSEXT_LEVEL=` + b.versions["SYSEXT_LEVEL"],
 		"",
 	}, "\n")
 }

@@ -49,6 +49,9 @@ var netbootSteps = []step{
 
 // wanted are the steps of this build.
 func (o options) wanted() []step {
+	if o.extension != "" {
+		return o.extensionSteps()
+	}
 	all := slices.Clone(steps)
 	if o.secureBootKey != "" {
 		uki := slices.IndexFunc(all, func(s step) bool { return s.name == "uki" })
@@ -90,6 +93,11 @@ func newBuild(o options) (*build, error) {
 	}
 	if o.setVersion != "" {
 		v["SKERRY_VERSION"] = o.setVersion
+	}
+	if o.extension != "" {
+		if err := o.checkExtension(); err != nil {
+			return nil, err
+		}
 	}
 	if o.payload != "" || o.formats && o.signKey != "" {
 		if _, err := signingKey(o.signKey); err != nil { // before minutes of work
@@ -176,6 +184,9 @@ func (b *build) runSteps(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if b.extension != "" {
+		return b.makeExtension(ctx)
 	}
 	return b.deliver(ctx)
 }
