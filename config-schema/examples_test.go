@@ -46,7 +46,7 @@ var fenced = regexp.MustCompile("(?s)```yaml\n(#cloud-config\n.*?)```")
 
 // TestPages parses the cloud-configs of pages that have no test of their own.
 func TestPages(t *testing.T) {
-	for _, page := range []string{"README.md", "docs/install.md"} {
+	for _, page := range []string{"README.md", "docs/install.md", "docs/extensions.md"} {
 		blocks := fenced.FindAllStringSubmatch(string(read(t, "../"+page)), -1)
 		if len(blocks) == 0 {
 			t.Errorf("%s has no cloud-config", page)

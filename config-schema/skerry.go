@@ -52,6 +52,11 @@ type Skerry struct {
 	// instance, once the network is up, before runcmd and beside the start of
 	// Kubernetes. The default is false, and a user-data with a script is refused.
 	AllowScripts bool `yaml:"allow-scripts"`
+	// Signed images that are laid over /usr, for what the image lacks. What is not
+	// signed by a certificate that the machine trusts is refused, and so is what is
+	// for another version; the machine boots without it. What leaves the list is
+	// gone at once.
+	Extensions []Extension `yaml:"extensions"`
 	// Upgrades of the whole system. What is here counts for the next upgrade.
 	Upgrade *Upgrade `yaml:"upgrade"`
 	// How the system's own partitions, STATE and DATA, are made on a new disk.
@@ -66,7 +71,7 @@ type Skerry struct {
 
 // skerryKeys are named when one of them stands at the top of a file.
 var skerryKeys = set("role", "cluster", "sysctls", "kernel", "modules", "environment", "registries", "time", "network",
-	"firewall", "allow-scripts", "upgrade", "storage", "reset", "install")
+	"firewall", "allow-scripts", "extensions", "upgrade", "storage", "reset", "install")
 
 // elsewhere are keys that people look for in this section, with where to find
 // what they want.
@@ -100,6 +105,7 @@ func (k *Skerry) EffectiveRole() Role {
 }
 
 func (k *Skerry) check(s scope) {
+	k.checkExtensions(s)
 	cluster := scope{s.d, s.at("cluster")}
 	if !s.sound("role") || !cluster.sound("server") {
 		return // what follows depends on them

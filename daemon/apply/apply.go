@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"github.com/skerry-os/skerry/daemon/config"
+	"github.com/skerry-os/skerry/daemon/extension"
 	"github.com/skerry-os/skerry/daemon/firewall"
 	"github.com/skerry-os/skerry/daemon/network"
 )
@@ -34,12 +35,15 @@ type Machine struct {
 	Networkd network.Networkd
 	// Nft takes up the rules of the firewall.
 	Nft firewall.Loader
-	Log *slog.Logger
+	// Extensions lays images over /usr; nil where nothing can.
+	Extensions *extension.Set
+	Log        *slog.Logger
 }
 
 // NewMachine returns the machine this process runs on.
 func NewMachine(log *slog.Logger) *Machine {
-	return &Machine{Root: "/", System: kernel{}, Networkd: network.Systemd{}, Nft: firewall.Kernel, Log: log}
+	return &Machine{Root: "/", System: kernel{}, Networkd: network.Systemd{}, Nft: firewall.Kernel, Log: log,
+		Extensions: extension.New(log)}
 }
 
 // path returns the place of a path of the machine.
@@ -54,12 +58,13 @@ type Stage struct {
 // BootOnly are the stages that are left out when a configuration is applied to a
 // machine that is up: half of it would go by the old name, and what is to come
 // before everything else has had its time.
-var BootOnly = []string{"hostname", "bootcmd"}
+var BootOnly = []string{"hostname", "bootcmd", "kept extensions"}
 
 // LiveStages are those of Stages that make a machine that is up what another
 // configuration says. What becomes true by that, and what doesn't, is in Effects.
 func LiveStages() []Stage {
-	return slices.DeleteFunc(Stages(), func(s Stage) bool { return slices.Contains(BootOnly, s.Name) })
+	stages := slices.DeleteFunc(Stages(), func(s Stage) bool { return slices.Contains(BootOnly, s.Name) })
+	return append(stages, Stage{"extensions", Extensions})
 }
 
 // Stages returns the stages in their order: what files have left is put back
@@ -87,6 +92,7 @@ func Stages() []Stage {
 		{"ntp", ntp},
 		{"registries", registries},
 		{"containerd", containerd},
+		{"kept extensions", keptExtensions}, // trusted are the certificates that files bring; drivers and firmware are for modules
 		{"modules", modules},
 		{"sysctls", sysctls},
 		{"deferred files", deferredFiles},

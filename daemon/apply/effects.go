@@ -100,6 +100,7 @@ var Effects = []Effect{
 	{Key: "skerry.registries.configs.*.auth", Stage: "registries", When: Restart, Units: []string{containerdUnit}},
 	{Key: "skerry.time", When: Reboot, Why: "it is waited for at boot"},
 	{Key: "skerry.allow-scripts", Stage: "scripts", When: Now},
+	{Key: "skerry.extensions", Stage: "extensions", When: Now, Why: "what runs of an extension goes on until it ends"},
 	{Key: "skerry.upgrade", When: Now, Why: "skerry upgrade reads it when it is called"},
 	{Key: "skerry.storage", When: Reboot, Why: "STATE and DATA are looked at before anything is applied"},
 	{Key: "skerry.reset", When: Reboot, Why: "it is done at boot, once for its id"},

@@ -152,6 +152,7 @@ func (b *Boot) phases() []phase.Phase {
 		{Name: "early", Run: b.early},
 		{Name: "network", Run: b.network},
 		{Name: "clock", Run: b.clock},
+		{Name: "extensions", Run: b.extensions}, // Kubernetes, and what it runs, find them there
 		{Name: "role", Run: b.chooseRole},
 		{Name: clusterPhase, Run: b.cluster},
 	}

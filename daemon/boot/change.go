@@ -112,6 +112,7 @@ func (b *Boot) Apply(_ context.Context, r change.Request) (*change.Result, error
 	if !bytes.Equal(environment, b.environment()) {
 		result.Restarted = b.runningUnits(apply.RestartOrder([]string{unit.Containerd, unit.Control, unit.Node}))
 	}
+	_, result.Warnings = b.extensionStatus()
 	b.restart(ctx, loaded, result, mayMove(previous, loaded))
 	if err := b.setCurrent(loaded); err != nil {
 		b.Log.Warn("skerry config show will not tell the truth", "error", err)

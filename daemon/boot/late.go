@@ -11,14 +11,9 @@ import (
 	"github.com/skerry-os/skerry/daemon/version"
 )
 
-// clock waits for a clock that can be right, and begins with what was waiting
-// for the network and the time.
+// clock waits for a clock that can be right.
 func (b *Boot) clock(ctx context.Context) error {
-	if err := apply.Clock(ctx, b.Machine, b.current(), version.Built(), b.tell); err != nil {
-		return err
-	}
-	b.startLate(ctx)
-	return nil
+	return apply.Clock(ctx, b.Machine, b.current(), version.Built(), b.tell)
 }
 
 // startLate runs the late stages once those of an earlier configuration have

@@ -59,6 +59,8 @@ func (b *Boot) Status(ctx context.Context) status.Machine {
 	}
 	m.Repairs = repairs(repairsFile)
 	m.Storage, m.Problems = b.encryption()
+	extensions, wrong := b.extensionStatus()
+	m.Extensions, m.Problems = extensions, append(m.Problems, wrong...)
 	for _, p := range b.problems {
 		m.Problems = append(m.Problems, p.String())
 	}

@@ -75,6 +75,7 @@ The machine is described by one cloud-config. At boot systemd starts
 		secretsEncryptCommand(),
 		checkConfigCommand(),
 		upgradeCommand(),
+		extensionCommand(),
 		imagesCommand(),
 		resetCommand(),
 		storageCommand(),

@@ -63,6 +63,7 @@ systemd.`,
 				ConfigFile:   config.RunningFile,
 				Log:          log,
 			}
+			b.Machine.Extensions.Versions = b.Upgrades.Slots.Versions
 			medium, isLive, err := live.Here(commandLine)
 			if err != nil {
 				return command.Failed(err)

@@ -107,6 +107,13 @@ func statusText(m status.Machine) string {
 	if m.Storage != nil {
 		fmt.Fprintf(w, "Encryption	STATE and DATA, opened by %s\n", cmp.Or(m.Storage.OpenedBy, "nothing known"))
 	}
+	if len(m.Extensions) > 0 {
+		var states []string
+		for _, e := range m.Extensions {
+			states = append(states, e.Name+" "+string(e.State))
+		}
+		fmt.Fprintf(w, "Extensions\t%s\n", strings.Join(states, ", "))
+	}
 	if m.Control != nil {
 		writeControl(w, m.Control)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skerry-os/skerry/daemon/extension"
 	"github.com/skerry-os/skerry/daemon/status"
 )
 
@@ -22,6 +23,7 @@ func TestStatusText(t *testing.T) {
 			{Name: "x-1", Address: "https://x:2380", Votes: true, Leader: true}, {Name: "y-2", Address: "https://y:2380"},
 		}}}}, "y-2          https://y:2380  learner", "voter"},
 		{status.Machine{Certificates: &status.Certificates{File: "/a.crt", Problems: []string{"/b.crt is damaged"}}}, "problem: /b.crt is damaged\n", "Datastore"},
+		{status.Machine{Extensions: []extension.Status{{Name: "a", State: extension.Merged}, {Name: "b", State: extension.Refused}}}, "Extensions  a merged, b refused\n", "problem"},
 		{status.Machine{Repairs: []string{"STATE was damaged"}}, "repaired: STATE was damaged\n", "problem"},
 	} {
 		got := statusText(test.machine)

@@ -86,6 +86,7 @@ func upgrader(log io.Writer) (*upgrade.Upgrader, string, error) {
 		return nil, "", err
 	}
 	u.Registries.Credentials = registryCredentials(merged)
+	u.Misfits = misfits(merged.Config.Skerry.Extensions, u.Log)
 	section := merged.Config.Skerry.Upgrade
 	if section == nil {
 		return u, "", nil
@@ -219,7 +220,8 @@ where it was.
 ` + sourcesHelp + `
 
 An older version than the one that runs is refused, unless --allow-downgrade is given:
-what a newer Kubernetes has written, an older one may not read.
+what a newer Kubernetes has written, an older one may not read. So is one that doesn't fit
+the extensions of this machine (skerry.extensions), unless --without-extensions is given.
 
 ` + command.ExitCodes,
 		Args: cobra.MaximumNArgs(1),
@@ -238,6 +240,7 @@ what a newer Kubernetes has written, an older one may not read.
 		},
 	}
 	cmd.Flags().BoolVar(&may.Downgrade, "allow-downgrade", false, "install an older version than the one that runs")
+	cmd.Flags().BoolVar(&may.WithoutExtensions, "without-extensions", false, "install a version that doesn't merge extensions of this machine")
 	cmd.Flags().BoolVar(&reboot, "reboot", false, "reboot once it is installed")
 	return cmd
 }

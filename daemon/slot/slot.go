@@ -161,6 +161,21 @@ func (r Reader) Read(ctx context.Context) (*Slots, error) {
 	return s, nil
 }
 
+// Versions are those that the slots have.
+func (r Reader) Versions(ctx context.Context) ([]string, error) {
+	slots, err := r.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, s := range slots.All {
+		if s.Version != "" {
+			all = append(all, s.Version)
+		}
+	}
+	return all, nil
+}
+
 // better says which of two UKIs of one slot counts: the one that systemd-boot would rather boot.
 func better(a, b UKI) bool {
 	rank := func(u UKI) int { return slices.Index([]State{Failed, Trial, Proven}, u.state()) }

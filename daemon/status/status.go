@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/skerry-os/skerry/daemon/extension"
 	"github.com/skerry-os/skerry/daemon/loadbalancer"
 	"github.com/skerry-os/skerry/daemon/phase"
 	"github.com/skerry-os/skerry/daemon/secureboot"
@@ -59,6 +60,8 @@ type Machine struct {
 	SecureBoot secureboot.State `json:"secureBoot,omitempty" yaml:"secureBoot,omitempty"`
 	// Storage is how STATE and DATA are, nil where they are not encrypted.
 	Storage *storage.Status `json:"storage,omitempty" yaml:"storage,omitempty"`
+	// Extensions are those of the cloud-config, and what else lies in the folders of systemd's for them.
+	Extensions []extension.Status `json:"extensions,omitempty" yaml:"extensions,omitempty"`
 	// Repairs are the file systems of the disk that this boot found damaged and has repaired, in a line each.
 	Repairs []string `json:"repairs,omitempty" yaml:"repairs,omitempty"`
 	// Problems are the lines to mend in the cloud-config, if it was refused.

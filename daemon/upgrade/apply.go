@@ -39,6 +39,8 @@ type Offer struct {
 type Choice struct {
 	// Downgrade allows an older version than the one that runs.
 	Downgrade bool
+	// WithoutExtensions allows a version that refuses extensions of this machine.
+	WithoutExtensions bool
 }
 
 // manifest fetches and verifies the manifest of a payload.
@@ -116,6 +118,9 @@ func (u *Upgrader) Apply(ctx context.Context, from Source, may Choice) (*Offer, 
 		return nil, err
 	}
 	if err := u.admit(slots, m, may); err != nil {
+		return nil, err
+	}
+	if err := u.checkExtensions(ctx, m, may); err != nil {
 		return nil, err
 	}
 	warning := u.noWayBack(m)

@@ -61,6 +61,8 @@ type Upgrader struct {
 	Trial Terms
 	// Run runs a program, and returns its output with the error.
 	Run func(ctx context.Context, name string, args ...string) error
+	// Misfits names the extensions of this machine that a version would refuse, each with the reason. It may be nil.
+	Misfits func(ctx context.Context, version, sysextLevel string) ([]string, error)
 	// Progress gets lines for people, and is called for each part of a file with what there is of it. It may be nil.
 	Progress func(p Progress)
 	Log      *slog.Logger
