@@ -61,6 +61,7 @@ var All = slices.Concat([]Scenario{
 	configApply,
 	kernelArgs,
 	stateDamaged,
+	extension,
 	upgradeGood,
 	upgradeTwice,
 	upgradeOCI,
