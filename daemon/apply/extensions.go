@@ -17,9 +17,14 @@ func keptExtensions(ctx context.Context, m *Machine, loaded *config.Loaded) erro
 
 // Extensions fetches the extensions that are missing, merges all, and takes out
 // those that have left the configuration. One that can't be had is for the
-// status and the console: the machine does without.
+// status and the console: the machine does without. Kernel modules of those that
+// come are loaded now.
 func Extensions(ctx context.Context, m *Machine, loaded *config.Loaded) error {
-	return m.mergeExtensions(ctx, loaded, extension.Online)
+	missing := m.Extensions.Missing(loaded.Config.Skerry.Extensions)
+	if err := m.mergeExtensions(ctx, loaded, extension.Online); err != nil || !missing {
+		return err
+	}
+	return modules(ctx, m, loaded)
 }
 
 func (m *Machine) mergeExtensions(ctx context.Context, loaded *config.Loaded, mode extension.Mode) error {

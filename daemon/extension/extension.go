@@ -118,6 +118,17 @@ func (s *Set) Status() []Status {
 	return slices.Clone(s.all)
 }
 
+// Missing says whether some of these are not merged. Nil has none.
+func (s *Set) Missing(wanted []configschema.Extension) bool {
+	if s == nil {
+		return false
+	}
+	all := s.Status()
+	return slices.ContainsFunc(wanted, func(w configschema.Extension) bool {
+		return !slices.ContainsFunc(all, func(one Status) bool { return one.Name == w.Name && one.State == Merged })
+	})
+}
+
 // Problems are those that somebody should look at, in a line each.
 func (s *Set) Problems() []string {
 	var lines []string

@@ -25,7 +25,13 @@ func TestKeptForBootsWithoutNetwork(t *testing.T) {
 	wanted := tool("http://x.example/tool.raw")
 	m.served["/tool.raw"] = image(m.signer, toolRelease)
 	m.is(Offline, wanted, "tool waiting it is fetched once there is a network")
+	if !m.Missing(wanted) || m.Missing(nil) {
+		t.Error("it is not merged, and isn't missing")
+	}
 	m.is(Online, wanted, "tool merged")
+	if m.Missing(wanted) || !m.Missing(append(wanted, configschema.Extension{Name: "other"})) {
+		t.Error("it is merged, and missing")
+	}
 	if s := m.Status(); len(s) != 1 || s[0].Version != "6.1" || s[0].Source != wanted[0].URL {
 		t.Errorf("the status is %+v", s)
 	}
