@@ -75,7 +75,7 @@ var extension = Scenario{
 					return err
 				}
 				return extensionsAre(ctx, m, "tool 1.0 merged",
-					"stranger  refused it is signed by the certificate .*, and trusted is .*/etc/verity.d/lab.crt",
+					"stranger  refused it is signed by the certificate .*, and trusted is [0-9a-f]+… \\(/etc/verity.d/lab.crt\\)",
 					"other-version  refused it is for Skerry 9.9.9, and this is "+regexp.QuoteMeta(u.from))
 			}},
 			step{"an upgrade that doesn't fit is refused before anything is written, and done when that is wanted", func() error {
