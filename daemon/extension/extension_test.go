@@ -205,7 +205,14 @@ func TestVersions(t *testing.T) {
 	misfits(Host{Version: "1.1"}, "404 Not Found", "doesn't say which it has")
 	m.served["/driver-1.1.raw"] = image(m.signer, "ID=skerry\nVERSION_ID=1.1\n")
 	misfits(Host{Version: "1.1", Level: "1"})
-	m.served = nil // they are there for the first boot, and for going back
+	wanted = append(wanted, configschema.Extension{Name: "stranger", URL: "http://x.example/tool.raw?"})
+	misfits(Host{Version: "1.1", Level: "1"}) // it isn't merged, and can't be lost
+	wanted = wanted[:2]
+	m.served["/driver-1.2.raw"] = image(strings.Repeat("ab", 32), "ID=skerry\nVERSION_ID=1.2\n")
+	misfits(Host{Version: "1.2", Level: "1"}, "it is signed by")
+	m.served["/driver-1.2.raw"] = image(m.signer, "ID=skerry\nVERSION_ID=1.2\n")
+	misfits(Host{Version: "1.2", Level: "1"}) // what was refused wasn't kept
+	m.served = nil                            // they are there for the first boot, and for going back
 	m.is(Online, wanted, "driver merged", "tool merged")
 	m.sweep(wanted)
 	for _, version := range []string{"1.1", "1.0"} {

@@ -9,8 +9,9 @@ import (
 	configschema "github.com/skerry-os/skerry/config-schema"
 )
 
-// Misfits looks at the extensions of a configuration as another version would, and returns those that it would refuse, with
-// the reason. An image of which the URL names the version is fetched for that one, so that it is there at its first boot.
+// Misfits looks at the extensions that are merged as another version would, and returns those that it would refuse, with the
+// reason. One that isn't merged now is nothing to lose. An image of which the URL names the version is fetched for that one,
+// so that it is there at its first boot.
 func (s *Set) Misfits(ctx context.Context, wanted []configschema.Extension, next Host) ([]Status, error) {
 	if len(wanted) == 0 {
 		return nil, nil
@@ -25,8 +26,12 @@ func (s *Set) Misfits(ctx context.Context, wanted []configschema.Extension, next
 		return nil, err
 	}
 	next.ID = host.ID
+	have, _ := s.mergedNow()
 	var all []Status
 	for _, w := range wanted {
+		if have.Links[w.Name] == "" {
+			continue
+		}
 		if err := s.fitsNext(ctx, w, next); err != nil {
 			all = append(all, Status{Name: w.Name, State: Refused, Reason: err.Error(), Source: origin(w, next.Version)})
 		}
@@ -42,11 +47,14 @@ func (s *Set) fitsNext(ctx context.Context, w configschema.Extension, next Host)
 			file, err = proven, nil
 		}
 	}
-	if err != nil {
+	fetched := err != nil
+	if fetched {
 		if file, err = s.fetch(ctx, w, next.Version); err != nil {
 			return err
 		}
 	}
-	_, err = s.admit(ctx, w.Name, file, next)
+	if _, err = s.admit(ctx, w.Name, file, next); err != nil && fetched {
+		s.forget(file) // there may be a better one when it is asked for again
+	}
 	return err
 }
