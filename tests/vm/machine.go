@@ -208,13 +208,6 @@ func (m *Machine) SetUserData(userData []byte) error {
 // RemoveUserData takes the NoCloud volume out at the machine's next power-on or reset.
 func (m *Machine) RemoveUserData() error { return os.Remove(m.seedPath()) }
 
-// RemoveMedium takes the medium out at the machine's next power-on or reset.
-func (m *Machine) RemoveMedium() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.cfg.Medium = ""
-}
-
 // Type writes to the machine's serial console, as somebody at a terminal would.
 func (m *Machine) Type(text string) error {
 	m.mu.Lock()
