@@ -29,10 +29,12 @@ const carriedMedium = "skerry/medium.iso"
 
 func netbootKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.keys["uki"], b.keys["iso"], b.version(), b.epoch, carriedMedium, ipxeScript)
+	b.signing(d)
 }
 
 // makeNetboot makes what boots the live system of the ISO image from the network. The initrd has that image in it: the live
-// system runs from it, and installs from it, as from a CD that never has to be read again.
+// system runs from it, and installs from it, as from a CD that never has to be read again. Only the UKI is signed for Secure
+// Boot: a signature of the kernel alone would have the firmware start it with any initrd and command line.
 func makeNetboot(ctx context.Context, b *build, dir string) error {
 	cmdline, err := b.kernelCommandLine()
 	if err != nil {
