@@ -20,7 +20,12 @@ SECURE_BOOT_CERT ?=
 SECURE_BOOT_TRUST ?=
 SIGN_BOOT = -secure-boot-key '$(SECURE_BOOT_KEY)' -secure-boot-cert '$(SECURE_BOOT_CERT)' -secure-boot-trust '$(SECURE_BOOT_TRUST)'
 
-IMAGE   := build/skerry-$(SKERRY_VERSION)-amd64.raw
+# What kind of machine the image is for: cloud (virtual ones), or a folder of image/profiles.
+PROFILE ?= cloud
+# In names of files and folders; the profile that most people need has none.
+MARK    := $(if $(filter cloud,$(PROFILE)),,$(PROFILE)-)
+
+IMAGE   := build/skerry-$(MARK)$(SKERRY_VERSION)-amd64.raw
 TREE    := build/tree
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 GO      ?= go
@@ -98,31 +103,33 @@ tree: binaries components ## lay out everything of ours that goes into the image
 	@$(if $(UPGRADE_KEYS),cp -p $(UPGRADE_KEYS) $(TREE)/usr/share/skerry/upgrade-keys/)
 	@rm -rf $(TREE)/usr/lib/verity.d; $(if $(EXTENSION_CERTS),mkdir -p $(TREE)/usr/lib/verity.d && cp -p $(EXTENSION_CERTS) $(TREE)/usr/lib/verity.d/)
 
+IMAGE_BUILD = $(GO) run ./image/build -tree $(TREE) -out build -profile $(PROFILE) $(SIGN_BOOT)
+
 .PHONY: image
-image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo)
-	@$(GO) run ./image/build -tree $(TREE) -out build $(SIGN_BOOT)
+image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo); PROFILE=metal: for physical machines
+	@$(IMAGE_BUILD)
 
 .PHONY: iso
 iso: tree ## build the disk image and the ISO image of a live system that installs, build/skerry-VERSION-amd64.iso
-	@$(GO) run ./image/build -tree $(TREE) -out build -iso $(SIGN_BOOT)
+	@$(IMAGE_BUILD) -iso
 
 .PHONY: netboot
 netboot: tree ## build the disk image and what a live system that installs is booted from the network with, build/skerry-VERSION-amd64.netboot.*
-	@$(GO) run ./image/build -tree $(TREE) -out build -netboot $(SIGN_BOOT)
+	@$(IMAGE_BUILD) -netboot
 
 .PHONY: images
 images: tree ## build every image that machines boot from (QCOW2, OVA, VHD, GCE, ISO, network), an SBOM and SHA256SUMS, signed with SIGN_KEY=FILE of minisign's
-	@$(GO) run ./image/build -tree $(TREE) -out build -iso -netboot -compress -formats -sign-key '$(SIGN_KEY)' $(SIGN_BOOT)
+	@$(IMAGE_BUILD) -iso -netboot -compress -formats -sign-key '$(SIGN_KEY)'
 
 .PHONY: release
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
-	@$(GO) run ./image/build -tree $(TREE) -out build -compress -locked $(SIGN_BOOT)
+	@$(IMAGE_BUILD) -compress -locked
 
-PAYLOAD ?= build/payload
+PAYLOAD ?= build/$(MARK)payload
 
 .PHONY: payload
 payload: tree ## build what machines upgrade from, in build/payload: make payload SIGN_KEY=FILE of minisign's (PAYLOAD=DIR, SKERRY_VERSION=V)
-	@$(GO) run ./image/build -tree $(TREE) -out build -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version $(SKERRY_VERSION) $(SIGN_BOOT)
+	@$(IMAGE_BUILD) -payload $(PAYLOAD) -sign-key '$(SIGN_KEY)' -version $(SKERRY_VERSION)
 
 .PHONY: payload-push
 payload-push: go ## publish what `make payload` has made in an OCI registry: make payload-push TO=oci://REGISTRY/REPOSITORY[:TAG] (PAYLOAD=DIR)
@@ -134,8 +141,8 @@ extension: go deps ## build a signed extension of a folder: make extension NAME=
 	  -extension-version '$(EXTENSION_VERSION)' -version $(SKERRY_VERSION)
 
 .PHONY: image-lock
-image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock
-	@$(GO) run ./image/build -out build -accept-lock
+image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock, and then PROFILE=metal in its own
+	@$(GO) run ./image/build -out build -profile $(PROFILE) -accept-lock
 
 AGENTS ?= 0
 # Emulated processors on a busy host are slow: every deadline of a scenario is
@@ -164,7 +171,8 @@ test: image unit ## everything that continuous integration runs: unit tests and 
 	@$(SCENARIO) --suite test --image $(IMAGE)
 
 .PHONY: test-all
-test-all: image unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice
+test-all: iso unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice
+	@$(MAKE) --no-print-directory iso PROFILE=metal
 	@$(SCENARIO) --suite test-all --image $(IMAGE)
 
 FUZZTIME ?= 1m
@@ -175,7 +183,7 @@ fuzz: go ## run every fuzzer of the tree for a minute (FUZZTIME=5s for less)
 
 .PHONY: reproducible
 reproducible: image ## build the image again with an empty cache; the bytes must be the same
-	@$(GO) run ./image/build -tree $(TREE) -out build/again -cache build/again/cache $(SIGN_BOOT)
+	@$(IMAGE_BUILD) -out build/again -cache build/again/cache
 	@cmp $(IMAGE) build/again/$(notdir $(IMAGE)) && echo "the same bytes"
 
 .PHONY: scenarios

@@ -106,18 +106,36 @@ func (r Reader) RunningRootHash() (string, error) {
 	return "", ErrNotBooted
 }
 
+// DefaultProfile is that of an image that doesn't say its profile, as all were of one before there were others.
+const DefaultProfile = "cloud"
+
 // Version is that of the image that runs, as its os-release has it.
 func (r Reader) Version() (string, error) {
+	version, err := r.osRelease("IMAGE_VERSION")
+	if err == nil && version == "" {
+		err = fmt.Errorf("%s has no IMAGE_VERSION", osReleaseFile)
+	}
+	return version, err
+}
+
+// Profile is the kind of machine that the image that runs is for: "cloud", "metal".
+func (r Reader) Profile() (string, error) {
+	profile, err := r.osRelease("VARIANT_ID")
+	return cmp.Or(profile, DefaultProfile), err
+}
+
+// osRelease is a value of os-release(5), empty where it isn't there.
+func (r Reader) osRelease(key string) (string, error) {
 	text, err := os.ReadFile(r.Root + osReleaseFile)
 	if err != nil {
 		return "", err
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "IMAGE_VERSION="); ok {
+		if value, ok := strings.CutPrefix(line, key+"="); ok {
 			return strings.Trim(strings.TrimSpace(value), `"'`), nil
 		}
 	}
-	return "", fmt.Errorf("%s has no IMAGE_VERSION", osReleaseFile)
+	return "", nil
 }
 
 // Read finds the slots of the disk that this machine runs from.

@@ -49,6 +49,10 @@ func (u *Upgrader) manifest(ctx context.Context, from Source) (*Manifest, error)
 	if err != nil {
 		return nil, err
 	}
+	profile, err := u.Slots.Profile()
+	if err != nil {
+		return nil, err
+	}
 	text, err := readSmall(ctx, from, ManifestFile, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
@@ -57,7 +61,7 @@ func (u *Upgrader) manifest(ctx context.Context, from Source) (*Manifest, error)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", from, ErrUnsigned, err)
 	}
-	m, err := verify(text, signature, keys)
+	m, err := verify(text, signature, keys, profile)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}

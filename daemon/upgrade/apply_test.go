@@ -137,6 +137,7 @@ func TestRefused(t *testing.T) {
 		"too large":          {manifest: func(m *Manifest) { m.Files.Root.Unpacked.Size = slotSize + 1 }, want: "the slot for it", refused: true},
 		"disk full":          {manifest: func(m *Manifest) { m.Files.UKI.Size = 1 << 60 }, want: "make room", refused: true},
 		"other architecture": {manifest: func(m *Manifest) { m.Architecture = "pdp11" }, want: "is for pdp11", refused: true},
+		"other profile":      {manifest: func(m *Manifest) { m.Profile = "metal" }, want: `is of the profile "metal", and this machine runs an image of the profile "cloud"`, refused: true},
 		"format":             {manifest: func(m *Manifest) { m.Format = 2 }, want: "format 2", refused: true},
 		"version":            {manifest: func(m *Manifest) { m.Version = "../1" }, want: "is none", refused: true},
 		"path":               {manifest: func(m *Manifest) { m.Files.Root.Name = "../x" }, want: "not the name of a file", refused: true},

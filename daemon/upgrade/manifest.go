@@ -4,6 +4,7 @@ package upgrade
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,7 @@ const manifestFormat = 1
 type Manifest struct {
 	Format       int    `json:"format" yaml:"format"`
 	Version      string `json:"version" yaml:"version"`
+	Profile      string `json:"profile" yaml:"profile"`           // the kind of machine it is for, as VARIANT_ID of os-release has it
 	Architecture string `json:"architecture" yaml:"architecture"` // as Go has it
 	Kubernetes   string `json:"kubernetes" yaml:"kubernetes"`
 	RootHash     string `json:"roothash" yaml:"roothash"`
@@ -68,8 +70,8 @@ const maxManifest = 1 << 20
 // ErrUnsigned is for a payload that nobody who is trusted has signed.
 var ErrUnsigned = errors.New("the payload is not signed by a key that this machine trusts")
 
-// verify returns the manifest if one of the keys has signed it.
-func verify(manifest, signature []byte, keys []minisign.PublicKey) (*Manifest, error) {
+// verify returns the manifest if one of the keys has signed it, and it is for a machine of this profile.
+func verify(manifest, signature []byte, keys []minisign.PublicKey, profile string) (*Manifest, error) {
 	if len(keys) == 0 {
 		return nil, refused("this machine trusts no key: the image has none in %s, and the cloud-config none in skerry.upgrade.keys", KeysDir)
 	}
@@ -92,11 +94,11 @@ func verify(manifest, signature []byte, keys []minisign.PublicKey) (*Manifest, e
 	if err := decoder.Decode(m); err != nil {
 		return nil, fmt.Errorf("read %s: %w", ManifestFile, err)
 	}
-	return m, m.check()
+	return m, m.check(profile)
 }
 
-// check refuses what this release can't install. The signature says only that somebody meant it.
-func (m *Manifest) check() error {
+// check refuses what this release can't install on a machine of a profile. The signature says only that somebody meant it.
+func (m *Manifest) check(profile string) error {
 	switch {
 	case m.Format != manifestFormat:
 		return refused("the payload has format %d, and this version of Skerry reads format %d: upgrade to a version in between first", m.Format, manifestFormat)
@@ -104,6 +106,10 @@ func (m *Manifest) check() error {
 		return refused("the payload's version %q is none: letters, digits, and . - ~ ^, at most 29 of them", m.Version)
 	case m.Architecture != runtime.GOARCH:
 		return refused("the payload is for %s, and this machine is %s", m.Architecture, runtime.GOARCH)
+	case cmp.Or(m.Profile, slot.DefaultProfile) != profile:
+		// With another kernel the machine may not find its disk, or its network.
+		return refused("the payload is of the profile %q, and this machine runs an image of the profile %q: its payloads are made with `make payload PROFILE=%s`",
+			cmp.Or(m.Profile, slot.DefaultProfile), profile, profile)
 	}
 	if root, _ := slot.UUIDs(m.RootHash); root == "" {
 		return refused("the payload's root hash %q is no SHA-256 in hexadecimal", m.RootHash)

@@ -15,14 +15,16 @@ func baseKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.epoch, kernelConfig)
 	// The lock too: when it changes, a base that was made before it is not what it asks for.
 	for _, p := range []string{"mkosi", "packages", "packages.lock", "packages.stripped", "files.stripped"} {
-		d.tree(b.source("image/" + p))
+		for _, file := range b.layers(p) {
+			d.tree(file)
+		}
 	}
 }
 
 // makeBase makes root/, the packages of image/packages installed and stripped of what only
 // installing needs, vmlinuz, its kernel, and packages.json, what is in it.
 func makeBase(ctx context.Context, b *build, dir string) error {
-	packages, err := readList(b.source("image/packages"))
+	packages, err := b.list("packages")
 	if err != nil {
 		return err
 	}
@@ -70,13 +72,13 @@ func makeBase(ctx context.Context, b *build, dir string) error {
 	if err := hashPackages(installed, filepath.Join(downloads, "cache/apt/archives")); err != nil {
 		return err
 	}
-	if err := stripPackages(root, b.source("image/packages.stripped"), installed); err != nil {
+	if err := b.stripPackages(root, installed); err != nil {
 		return err
 	}
 	if err := keepKernelConfig(root); err != nil {
 		return err
 	}
-	if err := stripFiles(root, b.source("image/files.stripped")); err != nil {
+	if err := b.stripFiles(root); err != nil {
 		return err
 	}
 	if err := os.Rename(filepath.Join(dir, "root.vmlinuz"), filepath.Join(dir, "vmlinuz")); err != nil {

@@ -25,6 +25,14 @@ var formats = []format{
 	{step{"gce", "archive of the disk: GCE", formatKey, makeGCE}, gceFile, "gce.tar.gz"},
 }
 
+// formatsOfProfile are the formats that the machines of a profile take: all are for virtual ones.
+func (o options) formatsOfProfile() []format {
+	if o.profile != defaultProfile {
+		return nil
+	}
+	return formats
+}
+
 // formatKey is what all formats depend on.
 func formatKey(b *build, d *digest) {
 	d.text(b.keys["format-tools"], b.keys["disk"], b.version(), b.epoch)
@@ -151,7 +159,7 @@ type deliveredAs struct {
 // deliverFormats delivers the formats, completes and writes the manifest, and writes what is in the image and the hashes of
 // all. Already are the endings of what is there.
 func (b *build) deliverFormats(ctx context.Context, m manifest, already []string) error {
-	for _, f := range formats {
+	for _, f := range b.formatsOfProfile() {
 		if _, err := b.place(ctx, b.result(f.name, f.file), b.fileName(f.ending)); err != nil {
 			return err
 		}
@@ -167,14 +175,14 @@ func (b *build) deliverFormats(ctx context.Context, m manifest, already []string
 		sums.add(name, content)
 		m.Formats = append(m.Formats, deliveredAs{strings.TrimSuffix(ending, ".tar.gz"), name, content.Size, content.SHA256})
 	}
-	if err := writeJSON(filepath.Join(b.out, manifestFile), m); err != nil {
+	if err := writeJSON(filepath.Join(b.out, b.ofProfile(manifestFile)), m); err != nil {
 		return err
 	}
 	bill := b.fileName("spdx.json")
 	if err := b.writeSBOM(filepath.Join(b.out, bill), m); err != nil {
 		return fmt.Errorf("list of what is in the image: %w", err)
 	}
-	for _, name := range []string{manifestFile, bill} {
+	for _, name := range []string{b.ofProfile(manifestFile), bill} {
 		content, err := contentOf(filepath.Join(b.out, name))
 		if err != nil {
 			return err

@@ -22,7 +22,9 @@ const deviceNames = "overlay/usr/lib/udev/rules.d"
 
 func initrdKey(b *build, d *digest) {
 	d.text(b.keys["base"], b.osRelease())
-	d.tree(b.source("image/initrd"))
+	for _, file := range b.layers("initrd") {
+		d.tree(file)
+	}
 	d.tree(b.source(deviceNames))
 	if b.tree != "" {
 		d.tree(filepath.Join(b.tree, initrdProgram))
@@ -43,7 +45,7 @@ func makeInitrd(ctx context.Context, b *build, dir string) error {
 		return err
 	}
 
-	files, err := readList(b.source("image/initrd/files"))
+	files, err := b.list("initrd/files")
 	if err != nil {
 		return err
 	}
@@ -200,7 +202,7 @@ func (b *build) initrdModules(ctx context.Context, base *os.Root, dir string) er
 	if err != nil {
 		return err
 	}
-	names, err := readList(b.source("image/initrd/modules"))
+	names, err := b.list("initrd/modules")
 	if err != nil {
 		return err
 	}

@@ -43,19 +43,17 @@ func TestReadList(t *testing.T) {
 // TestImageLists reads the lists as the build does: a line without a reason must not wait for a
 // build to be found.
 func TestImageLists(t *testing.T) {
-	for _, list := range []string{"packages", "packages.stripped", "files.stripped", "cmdline",
-		"initrd/files", "initrd/modules"} {
-		entries, err := readList(filepath.Join("..", list))
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if len(entries) == 0 {
-			t.Errorf("image/%s is empty", list)
-		}
-		sorted := slices.Sorted(slices.Values(entries))
-		if len(slices.Compact(sorted)) != len(entries) {
-			t.Errorf("image/%s names something twice", list)
+	for _, profile := range []string{defaultProfile, "metal"} {
+		for _, list := range []string{"packages", "packages.stripped", "files.stripped", "cmdline",
+			"initrd/files", "initrd/modules"} {
+			entries, err := of(profile, "../..").list(list)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			if len(entries) == 0 {
+				t.Errorf("image/%s is empty", list)
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -104,13 +105,27 @@ func (b *build) basePackages() ([]debPackage, error) {
 	return all, json.Unmarshal(raw, &all)
 }
 
-const lockHeader = `# SPDX-License-Identifier: Apache-2.0
+const (
+	lockHeader = `# SPDX-License-Identifier: Apache-2.0
 #
 # Every package in the root and the initrd, with its version and the hash of its .deb. A release is not
 # built from others; "make image-lock" writes this file anew from what the archive has now.
 `
+	profileLockHeader = `# SPDX-License-Identifier: Apache-2.0
+#
+# What this profile has in the place of packages in image/packages.lock, and what it doesn't have of them, with a hyphen.
+# "make image-lock PROFILE=%s" writes this file anew from what the archive has now.
+`
+)
 
-func (b *build) lockFile() string { return b.source("image/packages.lock") }
+// lockFile is the one that a profile writes.
+func (b *build) lockFile() string {
+	const name = "packages.lock"
+	if b.profile == defaultProfile {
+		return b.source("image/" + name)
+	}
+	return b.source(filepath.Join(profilesDir, b.profile, name))
+}
 
 // writeLock accepts what the base root has.
 func (b *build) writeLock() error {
@@ -118,12 +133,26 @@ func (b *build) writeLock() error {
 	if err != nil {
 		return err
 	}
-	var out strings.Builder
-	out.WriteString(lockHeader)
-	for _, p := range all {
-		fmt.Fprintf(&out, "%s=%s\n", p.Name, p.pinned())
+	shared := map[string]string{}
+	header := lockHeader
+	if b.profile != defaultProfile {
+		header = fmt.Sprintf(profileLockHeader, b.profile)
+		if shared, err = readVersionsOf(b.source("image/packages.lock")); err != nil {
+			return err
+		}
 	}
-	if err := renameio.WriteFile(b.lockFile(), []byte(out.String()), 0o644); err != nil {
+	var lines []string
+	for _, p := range all {
+		if shared[p.Name] != p.pinned() {
+			lines = append(lines, p.Name+"="+p.pinned()+"\n")
+		}
+		delete(shared, p.Name)
+	}
+	for name := range shared {
+		lines = append(lines, "-"+name+"\n")
+	}
+	slices.Sort(lines)
+	if err := renameio.WriteFile(b.lockFile(), []byte(header+strings.Join(lines, "")), 0o644); err != nil {
 		return err
 	}
 	fmt.Printf("wrote %s: %d packages\n", b.lockFile(), len(all))
@@ -140,8 +169,12 @@ func (b *build) checkLock() error {
 	if err != nil || len(diff) == 0 {
 		return err
 	}
+	command := "make image-lock"
+	if b.profile != defaultProfile {
+		command += " PROFILE=" + b.profile
+	}
 	message := fmt.Sprintf("the archive has other packages than image/packages.lock:\n  %s\n"+
-		"run \"make image-lock\" to accept them, and commit the file", strings.Join(diff, "\n  "))
+		"run %q to accept them, and commit the file", strings.Join(diff, "\n  "), command)
 	if b.locked {
 		return errors.New(message)
 	}
@@ -149,8 +182,27 @@ func (b *build) checkLock() error {
 	return nil
 }
 
+// lockedPackages is what the lock has for this profile.
+func (b *build) lockedPackages() (map[string]string, error) {
+	all := map[string]string{}
+	for _, file := range b.layers("packages.lock") {
+		own, err := readVersionsOf(file)
+		if err != nil {
+			return nil, err
+		}
+		for name, version := range own {
+			if without, away := strings.CutPrefix(name, "-"); away {
+				delete(all, without)
+			} else {
+				all[name] = version
+			}
+		}
+	}
+	return all, nil
+}
+
 func (b *build) lockDrift() ([]string, error) {
-	locked, err := readVersionsOf(b.lockFile())
+	locked, err := b.lockedPackages()
 	if errors.Is(err, os.ErrNotExist) {
 		return []string{"image/packages.lock does not exist"}, nil
 	}
@@ -188,7 +240,7 @@ func drift(locked, got map[string]string) []string {
 	return diff
 }
 
-// readVersionsOf reads name=version lines.
+// readVersionsOf reads name=version lines; a name with a hyphen before it has none.
 func readVersionsOf(path string) (map[string]string, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -200,7 +252,7 @@ func readVersionsOf(path string) (map[string]string, error) {
 			continue
 		}
 		name, version, ok := strings.Cut(line, "=")
-		if !ok {
+		if ok == strings.HasPrefix(line, "-") {
 			return nil, fmt.Errorf("%s:%d: %q is not name=version", path, n+1, line)
 		}
 		m[name] = version

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -29,21 +30,66 @@ func TestDrift(t *testing.T) {
 // TestLockNamesPackages fails when a package was added to image/packages and the lock was not
 // written again.
 func TestLockNamesPackages(t *testing.T) {
-	packages, err := readList("../packages")
-	if err != nil {
-		t.Fatal(err)
+	for _, profile := range []string{defaultProfile, "metal"} {
+		b := of(profile, "../..")
+		packages, err := b.list("packages")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stripped, err := b.list("packages.stripped")
+		if err != nil {
+			t.Fatal(err)
+		}
+		locked, err := b.lockedPackages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range append(packages, stripped...) {
+			if locked[p] == "" {
+				t.Errorf("%s: %s is not in packages.lock", profile, p)
+			}
+		}
+		if profile == "metal" && locked["linux-image-cloud-amd64"] != "" {
+			t.Error("the lock of metal has the kernel of cloud")
+		}
 	}
-	stripped, err := readList("../packages.stripped")
-	if err != nil {
-		t.Fatal(err)
+}
+
+// TestWriteLock: a profile's lock has what differs from the other, and together they are what is installed.
+func TestWriteLock(t *testing.T) {
+	repo, base := t.TempDir(), t.TempDir()
+	installed := func(names ...string) {
+		var all []debPackage
+		for _, n := range names {
+			all = append(all, debPackage{Name: n, Version: "1", SHA256: "ab"})
+		}
+		if err := writeJSON(filepath.Join(base, "packages.json"), all); err != nil {
+			t.Fatal(err)
+		}
 	}
-	locked, err := readVersionsOf("../packages.lock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range append(packages, stripped...) {
-		if locked[p] == "" {
-			t.Errorf("%s is not in image/packages.lock", p)
+	for _, turn := range []struct {
+		profile string
+		has     []string
+		lines   string
+	}{
+		{"cloud", []string{"cloudy", "less"}, "cloudy=1 sha256:ab\nless=1 sha256:ab\n"},
+		{"metal", []string{"iron", "less"}, "-cloudy\niron=1 sha256:ab\n"},
+	} {
+		b := of(turn.profile, repo)
+		b.results = map[string]string{"base": base}
+		installed(turn.has...)
+		if err := os.MkdirAll(filepath.Dir(b.lockFile()), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.writeLock(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(b.lockFile())
+		if err != nil || !strings.HasSuffix(string(text), "\n"+turn.lines) {
+			t.Errorf("%s: the lock is %s, %v", turn.profile, text, err)
+		}
+		if diff, err := b.lockDrift(); err != nil || len(diff) > 0 {
+			t.Errorf("%s: what was locked differs: %q, %v", turn.profile, diff, err)
 		}
 	}
 }

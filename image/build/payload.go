@@ -21,6 +21,7 @@ import (
 type payloadManifest struct {
 	Format       int          `json:"format"`
 	Version      string       `json:"version"`
+	Profile      string       `json:"profile"`
 	Architecture string       `json:"architecture"`
 	Kubernetes   string       `json:"kubernetes"`
 	RootHash     string       `json:"roothash"`
@@ -65,7 +66,7 @@ func (b *build) makePayload(ctx context.Context) error {
 			return err
 		}
 	}
-	m := payloadManifest{Format: 1, Version: b.version(), Architecture: architecture, Kubernetes: b.versions["KUBERNETES_VERSION"],
+	m := payloadManifest{Format: 1, Version: b.version(), Profile: b.profile, Architecture: architecture, Kubernetes: b.versions["KUBERNETES_VERSION"],
 		SysextLevel: b.versions["SYSEXT_LEVEL"]}
 	if m.RootHash, err = b.rootHash(); err != nil {
 		return err

@@ -25,7 +25,7 @@ func TestSignManifest(t *testing.T) {
 	content := func(size int64, digit string) payloadContent {
 		return payloadContent{Size: size, SHA256: strings.Repeat(digit, 64)}
 	}
-	m := payloadManifest{Format: 1, Version: "1.2.3", Architecture: "amd64", Kubernetes: "v1.37.2", RootHash: strings.Repeat("a", 64), SysextLevel: "1",
+	m := payloadManifest{Format: 1, Version: "1.2.3", Profile: "metal", Architecture: "amd64", Kubernetes: "v1.37.2", RootHash: strings.Repeat("a", 64), SysextLevel: "1",
 		Files: payloadFiles{
 			Root:   payloadFile{"root.erofs.zst", content(10, "1"), content(20, "2")},
 			Verity: payloadFile{"root.verity.zst", content(30, "3"), content(40, "4")},

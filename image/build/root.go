@@ -143,6 +143,7 @@ func (b *build) osRelease() string {
 		`VERSION="` + v + `"`,
 		`VERSION_ID="` + v + `"`,
 		`DEFAULT_HOSTNAME=skerry`,
+		`VARIANT_ID=` + b.profile,
 		`IMAGE_ID=skerry`,
 		`IMAGE_VERSION="` + v + `"`,
 		`VERSION_CODENAME=` + b.versions["DEBIAN_SUITE"],

@@ -21,6 +21,17 @@ type step struct {
 	run  func(ctx context.Context, b *build, dir string) error
 }
 
+// allProfiles are the steps whose result is of no profile.
+var allProfiles = []string{"tools", "format-tools", "sign-tools"}
+
+// cacheName keeps results of one profile from pushing those of another out of the cache.
+func (b *build) cacheName(step string) string {
+	if b.profile == defaultProfile || slices.Contains(allProfiles, step) {
+		return step
+	}
+	return b.profile + "-" + step
+}
+
 // steps, in the order they run.
 var steps = []step{
 	{"tools", "tools tree: mkosi, repart, ukify, erofs", toolsKey, makeTools},
@@ -67,7 +78,7 @@ func (o options) wanted() []step {
 		all = append(all, netbootSteps...)
 	}
 	if o.formats {
-		for _, f := range formats {
+		for _, f := range o.formatsOfProfile() {
 			all = append(all, f.step)
 		}
 	}
@@ -112,6 +123,10 @@ func newBuild(o options) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
+	b := &build{options: o, versions: v, epoch: epoch, results: map[string]string{}, keys: map[string]string{}}
+	if err := b.checkProfile(); err != nil {
+		return nil, err
+	}
 	c, err := openCache(o.cacheDir)
 	if err != nil {
 		return nil, err
@@ -123,15 +138,21 @@ func newBuild(o options) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &build{options: o, cache: c, versions: v, epoch: epoch,
-		results: map[string]string{}, keys: map[string]string{}, progress: p, signer: s}, nil
+	b.cache, b.progress, b.signer = c, p, s
+	return b, nil
 }
 
 // architecture of the machines that the image is for, as Debian and Go call it.
 const architecture = "amd64"
 
 // name of the image among others.
-func (b *build) name() string { return "skerry-" + b.version() + "-" + architecture }
+func (b *build) name() string {
+	name := "skerry-"
+	if b.profile != defaultProfile {
+		name += b.profile + "-"
+	}
+	return name + b.version() + "-" + architecture
+}
 
 // fileName is that of what a build delivers, by what it ends in.
 func (b *build) fileName(ending string) string { return b.name() + "." + ending }
@@ -199,13 +220,14 @@ func (b *build) runStep(ctx context.Context, s step) (cached bool, err error) {
 		return false, err
 	}
 	b.keys[s.name] = key
-	b.results[s.name] = b.cache.path(s.name, key)
+	name := b.cacheName(s.name)
+	b.results[s.name] = b.cache.path(name, key)
 	// What the archive has now is not in the cache.
 	anew := s.name == "base" && b.acceptLock
-	if !anew && b.cache.has(s.name, key) {
+	if !anew && b.cache.has(name, key) {
 		return true, nil
 	}
-	return false, b.cache.put(s.name, key, func(dir string) error {
+	return false, b.cache.put(name, key, func(dir string) error {
 		return s.run(ctx, b, dir)
 	})
 }

@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// stripPackages removes the files of the packages in list, and the folders that are empty then.
-func stripPackages(root *os.Root, list string, installed []debPackage) error {
-	names, err := readList(list)
+// stripPackages removes the files of the packages in packages.stripped, and the folders that are empty then.
+func (b *build) stripPackages(root *os.Root, installed []debPackage) error {
+	names, err := b.list("packages.stripped")
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func stripPackages(root *os.Root, list string, installed []debPackage) error {
 	for _, name := range names {
 		p := byName[name]
 		if p == nil {
-			return fmt.Errorf("%s: %s is not installed: remove the line", list, name)
+			return fmt.Errorf("packages.stripped: %s is not installed: remove the line", name)
 		}
 		p.Stripped = true
 		if err := removeOwned(root, name, p.Arch); err != nil {
@@ -78,10 +78,10 @@ func removeOwned(root *os.Root, name, arch string) error {
 	return nil
 }
 
-// stripFiles removes the files and folders that match the patterns in list. A pattern that matches
-// nothing is an error: it has outlived its reason.
-func stripFiles(root *os.Root, list string) error {
-	patterns, err := readList(list)
+// stripFiles removes the files and folders that match the patterns in files.stripped. A pattern that
+// matches nothing is an error: it has outlived its reason.
+func (b *build) stripFiles(root *os.Root) error {
+	patterns, err := b.list("files.stripped")
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func stripFiles(root *os.Root, list string) error {
 	for _, pattern := range patterns {
 		matches, err := fs.Glob(root.FS(), strings.TrimPrefix(pattern, "/"))
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", list, pattern, err)
+			return fmt.Errorf("files.stripped: %s: %w", pattern, err)
 		}
 		if len(matches) == 0 {
 			idle = append(idle, pattern)
@@ -101,7 +101,7 @@ func stripFiles(root *os.Root, list string) error {
 		}
 	}
 	if len(idle) > 0 {
-		return fmt.Errorf("%s: nothing matches %s: remove the lines", list, strings.Join(idle, ", "))
+		return fmt.Errorf("files.stripped: nothing matches %s: remove the lines", strings.Join(idle, ", "))
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func (s sums) text() string {
 
 // writeSums writes the hashes, signed where there is a key.
 func (b *build) writeSums(s sums) error {
-	path := filepath.Join(b.out, sumsFile)
+	path := filepath.Join(b.out, b.ofProfile(sumsFile))
 	if b.signKey == "" {
 		fmt.Printf("%s: %d files, not signed\n", path, len(s))
 		return writeFile(path, s.text())

@@ -11,7 +11,9 @@ import (
 
 func ukiKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.keys["verity"], b.keys["initrd"], b.cmdline)
-	d.tree(b.source("image/cmdline"))
+	for _, file := range b.layers("cmdline") {
+		d.tree(file)
+	}
 	b.signing(d)
 }
 
@@ -29,7 +31,7 @@ func (b *build) kernelCommandLine() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	words, err := readList(b.source("image/cmdline"))
+	words, err := b.list("cmdline")
 	if err != nil {
 		return "", err
 	}
