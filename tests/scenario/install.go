@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -19,10 +20,10 @@ const installTimeout = 400 * time.Second
 // What the console says of an installation.
 var (
 	saysLive      = regexp.MustCompile("live system: run `skerry install`")
-	saysWriting   = regexp.MustCompile(`install: write the system to /dev/vda`)
+	saysWriting   = regexp.MustCompile(`install: write the system to /dev/(vda|sd[ab])\b`)
 	saysReading   = regexp.MustCompile(`install: read the system back`)
-	saysInstalled = regexp.MustCompile(`installed to /dev/vda in \d+ seconds`)
-	saysAlready   = regexp.MustCompile(`Skerry is installed already on /dev/vda`)
+	saysInstalled = regexp.MustCompile(`installed to /dev/(vda|sd[ab]) in \d+ seconds`)
+	saysAlready   = regexp.MustCompile(`Skerry is installed already on /dev/(vda|sd[ab])\b`)
 )
 
 // iso is the ISO image that was built with the raw one.
@@ -34,19 +35,33 @@ func (t *T) iso() (string, error) {
 	return path, nil
 }
 
-// addToInstall adds a machine with an empty disk and the medium, switched off. config is its cloud-config without a name;
-// an empty one leaves it without.
-func (t *T) addToInstall(ctx context.Context, config string, machine vm.MachineConfig) (*vm.Machine, error) {
-	iso, err := t.iso()
-	if err != nil {
-		return nil, err
+// metalISO is the ISO image of profile metal, beside the raw one of any profile.
+func (t *T) metalISO() (string, error) {
+	const ours, metal = "skerry-", "skerry-metal-"
+	name := strings.TrimSuffix(filepath.Base(t.Image), ".raw") + ".iso"
+	if !strings.HasPrefix(name, metal) {
+		name = metal + strings.TrimPrefix(name, ours)
+	}
+	path := filepath.Join(filepath.Dir(t.Image), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w: run `make iso PROFILE=metal`", err)
+	}
+	return path, nil
+}
+
+// addToInstall adds a machine with an empty disk and the medium, which is the ISO image unless it has one, switched off.
+// config is its cloud-config without a name; an empty one leaves it without.
+func (t *T) addToInstall(ctx context.Context, config string, machine vm.MachineConfig) (_ *vm.Machine, err error) {
+	if machine.Medium == "" {
+		if machine.Medium, err = t.iso(); err != nil {
+			return nil, err
+		}
 	}
 	if config != "" {
 		if machine.UserData, err = t.installConfig(config, machine.Name); err != nil {
 			return nil, err
 		}
 	}
-	machine.Medium = iso
 	return t.addBlank(ctx, machine)
 }
 
@@ -104,7 +119,7 @@ func (*T) rebooted(ctx context.Context, m *vm.Machine, before int) error {
 
 // isInstalled checks that a machine one can log in to runs from its disk, with what it needs to be upgraded.
 func isInstalled(ctx context.Context, m *vm.Machine) error {
-	out, err := m.Run(ctx, "cat /proc/cmdline; sudo ls /efi/EFI/Linux; lsblk --noheadings --output PARTLABEL /dev/vda; "+
+	out, err := m.Run(ctx, "cat /proc/cmdline; sudo ls /efi/EFI/Linux; lsblk --noheadings --output PARTLABEL; "+
 		"for dir in /efi /state /var; do findmnt --noheadings --types noautofs --output PARTLABEL,TARGET $dir; done")
 	if err != nil {
 		return err

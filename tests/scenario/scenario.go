@@ -79,7 +79,7 @@ var All = slices.Concat([]Scenario{
 	secureBootWrongKey,
 	resetMachine,
 	isoCDROMInstall,
-	isoDiskInstall,
+	isoUSBInstall,
 	installInteractive,
 	installPowerCut,
 	netboot,

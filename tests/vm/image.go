@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// FindImage returns the newest raw image in a folder of build results.
+// FindImage returns the newest raw image of profile cloud in a folder of build results.
 func FindImage(dir string) (string, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "skerry-*-amd64.raw"))
+	paths, err := filepath.Glob(filepath.Join(dir, "skerry-[0-9]*-amd64.raw"))
 	if err != nil {
 		return "", err
 	}

@@ -58,10 +58,12 @@ type MachineConfig struct {
 	Image string
 	// Blank has the machine's disk empty, in the place of the image.
 	Blank bool
-	// Medium is an ISO image that the firmware starts where it finds nothing on the disk: in a CD drive, or as a disk with
-	// MediumIsDisk.
-	Medium       string
-	MediumIsDisk bool
+	// SATA has the machine's disk at a SATA controller, in the place of virtio's.
+	SATA bool
+	// Medium is an ISO image that the firmware starts where it finds nothing on the disk: in a CD drive, or on a USB stick
+	// with MediumIsStick.
+	Medium        string
+	MediumIsStick bool
 	// MediumFirst has the firmware start the medium whatever is on the disk.
 	MediumFirst bool
 	// Netboot has the firmware boot from the network, by the first card, where it can't boot from the disk. See Lab.ServeBoot.
@@ -137,6 +139,11 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error
 	}
 	if err := disk(); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+	}
+	if cfg.MediumIsStick {
+		if err := newOverlay(ctx, cfg.Medium, "raw", m.stickPath(), stickSize); err != nil {
+			return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
+		}
 	}
 	if m.firmware = l.firmware; cfg.SecureBoot {
 		if m.firmware, err = findFirmware(secureFirmwares); err != nil {

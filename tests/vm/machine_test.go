@@ -119,6 +119,16 @@ func TestHardwareArguments(t *testing.T) {
 			t.Errorf("%q is not in %s", want, got)
 		}
 	}
+	for want, h := range map[string]hardware{
+		"-device ide-cd,drive=medium,bootindex=2":                                         {medium: "a.iso"},
+		"-device usb-storage,bus=usb.0,drive=stick,serial=stick,removable=on,bootindex=0": {stick: "s.qcow2", mediumFirst: true},
+		"-device ide-hd,drive=disk,serial=disk,bootindex=1":                               {sata: true},
+		"-device virtio-blk-pci,drive=disk,serial=disk,bootindex=1":                       {},
+	} {
+		if got := strings.Join(h.args(), " "); !strings.Contains(got, want) {
+			t.Errorf("%q is not in %s", want, got)
+		}
+	}
 	if got := strings.Join(hardware{}.args(), " "); strings.Contains(got, "-rtc") || strings.Contains(got, "-fw_cfg") {
 		t.Errorf("a machine without anything special has %s", got)
 	}

@@ -12,20 +12,24 @@ const (
 )
 
 func (h hardware) mediumArgs() []string {
-	if h.medium == "" {
-		return nil
-	}
-	index, media, device := lastIndex, "cdrom", "ide-cd,drive=medium"
+	index := lastIndex
 	if h.mediumFirst {
 		index = firstIndex
 	}
-	if h.mediumIsDisk {
-		media, device = "disk", "virtio-blk-pci,drive=medium,serial=medium"
+	switch {
+	case h.medium != "":
+		return []string{
+			"-drive", "if=none,id=medium,format=raw,readonly=on,media=cdrom,file=" + quoteOption(h.medium),
+			"-device", fmt.Sprintf("ide-cd,drive=medium,bootindex=%d", index),
+		}
+	case h.stick != "":
+		return []string{
+			"-device", "qemu-xhci,id=usb",
+			"-drive", "if=none,id=stick,format=qcow2,file=" + quoteOption(h.stick),
+			"-device", fmt.Sprintf("usb-storage,bus=usb.0,drive=stick,serial=stick,removable=on,bootindex=%d", index),
+		}
 	}
-	return []string{
-		"-drive", "if=none,id=medium,format=raw,readonly=on,media=" + media + ",file=" + quoteOption(h.medium),
-		"-device", fmt.Sprintf("%s,bootindex=%d", device, index),
-	}
+	return nil
 }
 
 // RemoveMedium takes the medium out at the machine's next power-on or reset.

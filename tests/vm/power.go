@@ -90,7 +90,10 @@ func (m *Machine) startVirtual(ctx context.Context, console *Console, messages i
 		disk: m.disk, vars: m.varsPath(), firmware: m.firmware, accel: m.lab.accel, snapshot: m.snapshot,
 		disks: m.cfg.Disks, smbios: m.cfg.SMBIOS, credentials: m.cfg.Credentials,
 		discs: m.cfg.Discs, clock: m.cfg.Clock,
-		medium: m.cfg.Medium, mediumIsDisk: m.cfg.MediumIsDisk, mediumFirst: m.cfg.MediumFirst,
+		sata: m.cfg.SATA, medium: m.cfg.Medium, mediumFirst: m.cfg.MediumFirst,
+	}
+	if m.cfg.MediumIsStick && m.cfg.Medium != "" {
+		h.medium, h.stick = "", m.stickPath()
 	}
 	if m.cfg.TPM {
 		h.tpm = m.tpmDir()
