@@ -25,8 +25,14 @@ PROFILE ?= cloud
 # In names of files and folders; the profile that most people need has none.
 MARK    := $(if $(filter cloud,$(PROFILE)),,$(PROFILE)-)
 
-IMAGE   := build/skerry-$(MARK)$(SKERRY_VERSION)-amd64.raw
-TREE    := build/tree
+# The architecture of its processor, as Go and Debian have it: amd64 or arm64. What is built for another than the first has a
+# folder of its own.
+ARCH    ?= amd64
+FOLDER  := $(if $(filter amd64,$(ARCH)),,-$(ARCH))
+
+IMAGE   := build/skerry-$(MARK)$(SKERRY_VERSION)-$(ARCH).raw
+TREE    := build/tree$(FOLDER)
+COMPONENTS := build/components$(FOLDER)
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
 GO      ?= go
 
@@ -45,12 +51,13 @@ LDFLAGS  := -s -w \
 KLDFLAGS := $(LDFLAGS) \
 	-X $(K8S).gitVersion=$(KUBERNETES_VERSION) -X $(K8S).gitMajor=$(word 1,$(K8SPARTS)) -X $(K8S).gitMinor=$(word 2,$(K8SPARTS)) \
 	-X $(K8S).gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION)
-BUILD    := $(GO) build
+BUILD    := GOARCH=$(ARCH) $(GO) build
 
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
-                 systemd-container nftables swtpm
+                 systemd-container nftables swtpm \
+                 $(if $(filter $(ARCH),$(shell dpkg --print-architecture 2>/dev/null)),,qemu-user-static binfmt-support)
 
 # The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
 TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server nats-server
@@ -86,24 +93,24 @@ binaries: go ## build skerry's own programs into build/tree
 
 .PHONY: components
 components: go deps ## build containerd, crictl, the CNI plugins and the container images from their Go modules
-	@env -u SOURCE_DATE_EPOCH $(GO) run ./image/components/build -out build/components
+	@env -u SOURCE_DATE_EPOCH $(GO) run -exec 'env GOARCH=$(ARCH)' ./image/components/build -out $(COMPONENTS)
 
 .PHONY: tree
 tree: binaries components ## lay out everything of ours that goes into the image, in build/tree
 	@mkdir -p $(TREE)/usr/libexec/cni $(TREE)/usr/share/skerry/images
-	@cp -p build/components/bin/containerd* $(TREE)/usr/bin/
-	@cp -p build/components/crictl/* $(TREE)/usr/bin/
+	@cp -p $(COMPONENTS)/bin/containerd* $(TREE)/usr/bin/
+	@cp -p $(COMPONENTS)/crictl/* $(TREE)/usr/bin/
 	@# skerry calls it with containerd's socket and the namespace of Kubernetes.
-	@cp -p build/components/bin/ctr $(TREE)/usr/libexec/skerry/
+	@cp -p $(COMPONENTS)/bin/ctr $(TREE)/usr/libexec/skerry/
 	@ln -sf skerry $(TREE)/usr/bin/ctr
-	@cp -p build/components/cni/* $(TREE)/usr/libexec/cni/
-	@cp -p build/components/images/* $(TREE)/usr/share/skerry/images/
+	@cp -p $(COMPONENTS)/cni/* $(TREE)/usr/libexec/cni/
+	@cp -p $(COMPONENTS)/images/* $(TREE)/usr/share/skerry/images/
 	@cp -p config-schema/schema.json $(TREE)/usr/share/skerry/
 	@rm -rf $(TREE)/usr/share/skerry/upgrade-keys; mkdir -p $(TREE)/usr/share/skerry/upgrade-keys
 	@$(if $(UPGRADE_KEYS),cp -p $(UPGRADE_KEYS) $(TREE)/usr/share/skerry/upgrade-keys/)
 	@rm -rf $(TREE)/usr/lib/verity.d; $(if $(EXTENSION_CERTS),mkdir -p $(TREE)/usr/lib/verity.d && cp -p $(EXTENSION_CERTS) $(TREE)/usr/lib/verity.d/)
 
-IMAGE_BUILD = $(GO) run ./image/build -tree $(TREE) -out build -profile $(PROFILE) $(SIGN_BOOT)
+IMAGE_BUILD = $(GO) run ./image/build -tree $(TREE) -out build -profile $(PROFILE) -arch $(ARCH) $(SIGN_BOOT)
 
 .PHONY: image
 image: tree ## build the disk image, build/skerry-VERSION-amd64.raw (needs root; asks sudo); PROFILE=metal: for physical machines
@@ -125,7 +132,7 @@ images: tree ## build every image that machines boot from (QCOW2, OVA, VHD, GCE,
 release: tree ## build the disk image and its compressed form, build/skerry-VERSION-amd64.raw.zst
 	@$(IMAGE_BUILD) -compress -locked
 
-PAYLOAD ?= build/$(MARK)payload
+PAYLOAD ?= build/$(MARK)payload$(FOLDER)
 
 .PHONY: payload
 payload: tree ## build what machines upgrade from, in build/payload: make payload SIGN_KEY=FILE of minisign's (PAYLOAD=DIR, SKERRY_VERSION=V)
@@ -142,7 +149,7 @@ extension: go deps ## build a signed extension of a folder: make extension NAME=
 
 .PHONY: image-lock
 image-lock: go deps ## accept the Debian packages that the mirrors have now, in image/packages.lock, and then PROFILE=metal in its own
-	@$(GO) run ./image/build -out build -profile $(PROFILE) -accept-lock
+	@$(GO) run ./image/build -out build -profile $(PROFILE) -arch $(ARCH) -accept-lock
 
 AGENTS ?= 0
 # Emulated processors on a busy host are slow: every deadline of a scenario is

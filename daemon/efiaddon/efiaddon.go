@@ -20,7 +20,7 @@ import (
 )
 
 // Stub is systemd's empty addon, in the image.
-const Stub = "/usr/lib/systemd/boot/efi/addonx64.efi.stub"
+const Stub = "/usr/lib/systemd/boot/efi/addon" + efiArchitecture + ".efi.stub"
 
 // section is where systemd-stub looks for arguments of the kernel.
 const section = ".cmdline"

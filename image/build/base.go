@@ -15,15 +15,25 @@ func baseKey(b *build, d *digest) {
 	d.text(b.keys["tools"], b.epoch, kernelConfig)
 	// The lock too: when it changes, a base that was made before it is not what it asks for.
 	for _, p := range []string{"mkosi", "packages", "packages.lock", "packages.stripped", "files.stripped"} {
-		for _, file := range b.layers(p) {
+		files := b.layers(p)
+		if p == "packages.lock" {
+			files = b.lockFiles()
+		}
+		for _, file := range files {
 			d.tree(file)
 		}
+	}
+	if b.arch.name != defaultArchitecture {
+		d.text(b.arch.name)
 	}
 }
 
 // makeBase makes root/, the packages of image/packages installed and stripped of what only
 // installing needs, vmlinuz, its kernel, and packages.json, what is in it.
 func makeBase(ctx context.Context, b *build, dir string) error {
+	if err := b.arch.runsHere(); err != nil {
+		return err
+	}
 	packages, err := b.list("packages")
 	if err != nil {
 		return err
@@ -46,7 +56,7 @@ func makeBase(ctx context.Context, b *build, dir string) error {
 	}
 
 	args := []string{"mkosi", "--directory=/mnt/config", "--force",
-		"--release=" + b.versions["DEBIAN_SUITE"],
+		"--release=" + b.versions["DEBIAN_SUITE"], "--architecture=" + b.arch.systemd,
 		"--output=root", "--output-directory=/mnt/out",
 		"--workspace-directory=/mnt/out/work", "--package-cache-dir=/mnt/downloads",
 		"--sandbox-tree=/mnt/sandbox", "--source-date-epoch=" + b.epoch}

@@ -30,7 +30,7 @@ type manifest struct {
 // deliver copies the disk, and what else it was asked for, to the output folder, and writes the manifest beside it.
 func (b *build) deliver(ctx context.Context) error {
 	// They are of files that are about to be replaced.
-	for _, name := range []string{b.ofProfile(sumsFile), b.ofProfile(sumsFile) + ".minisig"} {
+	for _, name := range []string{b.ownName(sumsFile), b.ownName(sumsFile) + ".minisig"} {
 		if err := os.RemoveAll(filepath.Join(b.out, name)); err != nil {
 			return err
 		}
@@ -72,14 +72,14 @@ func (b *build) deliver(ctx context.Context) error {
 	if b.formats {
 		return b.deliverFormats(ctx, m, written)
 	}
-	return writeJSON(filepath.Join(b.out, b.ofProfile(manifestFile)), m)
+	return writeJSON(filepath.Join(b.out, b.ownName(manifestFile)), m)
 }
 
 const manifestFile = "manifest.json"
 
 // describe makes the manifest, but for what is delivered.
 func (b *build) describe() (manifest, error) {
-	m := manifest{Version: b.version(), Profile: b.profile, Architecture: architecture, Components: b.versions,
+	m := manifest{Version: b.version(), Profile: b.profile, Architecture: b.arch.name, Components: b.versions,
 		SourceDateSec: b.epoch, Bytes: map[string]int{}}
 	var err error
 	if m.Kernel, err = b.kernelVersion(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 )
 
@@ -47,7 +48,7 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 		"root": b.result("root", ""), "verity": b.result("verity", "")}
 	err = b.inTools(ctx, binds, "systemd-repart", "--offline=yes", "--empty=create", "--size=auto",
 		"--sector-size=512", // with 4096, the default, firmware sees no file system on the ESP
-		"--architecture=x86-64", "--dry-run=no", "--definitions=/mnt/repart",
+		"--architecture="+b.arch.systemd, "--dry-run=no", "--definitions=/mnt/repart",
 		"--seed="+uuidOf("disk", hash), "/mnt/out/disk.raw")
 	if err != nil {
 		return err
@@ -64,10 +65,10 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 func (b *build) layESP(esp string) error {
 	boot := b.bootLoaderFile()
 	files := map[string]string{
-		"EFI/BOOT/BOOTX64.EFI":            boot, // what firmware starts when told nothing
-		"EFI/systemd/systemd-bootx64.efi": boot, // what bootctl looks for
-		b.ukiPath():                       b.result("uki", "skerry.efi"),
-		"loader/loader.conf":              b.source("image/loader.conf"),
+		b.arch.efiDefault():                        boot, // what firmware starts when told nothing
+		"EFI/systemd/" + path.Base(b.bootLoader()): boot, // what bootctl looks for
+		b.ukiPath():          b.result("uki", "skerry.efi"),
+		"loader/loader.conf": b.source("image/loader.conf"),
 	}
 	maps.Copy(files, b.secureBootFiles())
 	for to, from := range files {

@@ -14,11 +14,13 @@ import (
 
 // libraryDirs are where the dynamic linker finds libraries in the root: the second is the RUNPATH of
 // systemd's programs.
-var libraryDirs = []string{"usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd"}
+func (a architecture) libraryDirs() []string {
+	return []string{"usr/lib/" + a.triplet, "usr/lib/" + a.triplet + "/systemd"}
+}
 
 // neededBy lists the files a program or library in root needs to be loaded: its interpreter and
-// libraries. Files that are not ELF need nothing.
-func neededBy(root *os.Root, file string) ([]string, error) {
+// libraries, which are in dirs. Files that are not ELF need nothing.
+func neededBy(root *os.Root, dirs []string, file string) ([]string, error) {
 	f, err := root.Open(file)
 	if err != nil {
 		return nil, err
@@ -47,7 +49,7 @@ func neededBy(root *os.Root, file string) ([]string, error) {
 		return nil, fmt.Errorf("%s: libraries: %w", file, err)
 	}
 	for _, lib := range libs {
-		found, err := findLibrary(root, lib)
+		found, err := findLibrary(root, dirs, lib)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
@@ -56,8 +58,8 @@ func neededBy(root *os.Root, file string) ([]string, error) {
 	return needed, nil
 }
 
-func findLibrary(root *os.Root, name string) (string, error) {
-	for _, dir := range libraryDirs {
+func findLibrary(root *os.Root, dirs []string, name string) (string, error) {
+	for _, dir := range dirs {
 		p := path.Join(dir, name)
 		if _, err := root.Stat(p); err == nil {
 			return p, nil

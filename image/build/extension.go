@@ -72,7 +72,7 @@ func (o options) checkExtension() error {
 // extensionRelease says what an extension is for (os-release(5)): a system whose libraries and programs are compatible or,
 // where it brings kernel modules, this version alone.
 func (b *build) extensionRelease(reload bool) string {
-	lines := []string{"ID=skerry", "ARCHITECTURE=x86-64"}
+	lines := []string{"ID=skerry", "ARCHITECTURE=" + b.arch.systemd}
 	if b.bringsModules() {
 		lines = append(lines, "VERSION_ID="+b.version())
 	} else {

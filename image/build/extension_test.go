@@ -44,7 +44,7 @@ func TestCheckExtension(t *testing.T) {
 
 func TestExtensionRelease(t *testing.T) {
 	dir := t.TempDir()
-	b := &build{options: options{extension: "tool", tree: dir, extensionVersion: "6.1"}, versions: versions{"SKERRY_VERSION": "1.2.3", "SYSEXT_LEVEL": "4"}}
+	b := &build{options: options{extension: "tool", tree: dir, extensionVersion: "6.1"}, arch: architectures[defaultArchitecture], versions: versions{"SKERRY_VERSION": "1.2.3", "SYSEXT_LEVEL": "4"}}
 	if got, want := b.extensionRelease(false), "ID=skerry\nARCHITECTURE=x86-64\nSYSEXT_LEVEL=4\nIMAGE_VERSION=6.1\n"; got != want || b.extensionFile() != "tool.raw" || len(b.extensionSteps()) != 1 {
 		t.Errorf("a tool has %q, want %q, is called %s, and takes %d steps", got, want, b.extensionFile(), len(b.extensionSteps()))
 	}

@@ -175,14 +175,14 @@ func (b *build) deliverFormats(ctx context.Context, m manifest, already []string
 		sums.add(name, content)
 		m.Formats = append(m.Formats, deliveredAs{strings.TrimSuffix(ending, ".tar.gz"), name, content.Size, content.SHA256})
 	}
-	if err := writeJSON(filepath.Join(b.out, b.ofProfile(manifestFile)), m); err != nil {
+	if err := writeJSON(filepath.Join(b.out, b.ownName(manifestFile)), m); err != nil {
 		return err
 	}
 	bill := b.fileName("spdx.json")
 	if err := b.writeSBOM(filepath.Join(b.out, bill), m); err != nil {
 		return fmt.Errorf("list of what is in the image: %w", err)
 	}
-	for _, name := range []string{b.ofProfile(manifestFile), bill} {
+	for _, name := range []string{b.ownName(manifestFile), bill} {
 		content, err := contentOf(filepath.Join(b.out, name))
 		if err != nil {
 			return err

@@ -49,7 +49,7 @@ func makeInitrd(ctx context.Context, b *build, dir string) error {
 	if err != nil {
 		return err
 	}
-	c := &closure{base: base, target: tree, have: map[string]bool{}}
+	c := &closure{base: base, libraries: b.arch.libraryDirs(), target: tree, have: map[string]bool{}}
 	for _, pattern := range files {
 		matches, err := fs.Glob(base.FS(), strings.TrimPrefix(pattern, "/"))
 		if err != nil {
@@ -118,9 +118,10 @@ func initrdSkeleton(base *os.Root, tree, osRelease string) error {
 
 // A closure copies files from the base root with all they need to be loaded.
 type closure struct {
-	base   *os.Root
-	target string
-	have   map[string]bool
+	base      *os.Root
+	libraries []string // folders of them
+	target    string
+	have      map[string]bool
 }
 
 // add copies a file: as a folder with all below it, as a link with what it points to, as a program
@@ -173,7 +174,7 @@ func (c *closure) add(file string) error {
 	if err := copyFile(from, to, info.Mode().Perm()); err != nil {
 		return err
 	}
-	needed, err := neededBy(c.base, file)
+	needed, err := neededBy(c.base, c.libraries, file)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (b *build) makeLiveESP(ctx context.Context, dir, image, hash string) error 
 		return err
 	}
 	err := b.inTools(ctx, map[string]string{"base": b.result("base", ""), "addons": addons}, "ukify", "build",
-		"--cmdline="+liveCommandLine(hash), "--stub=/mnt/base/root/usr/lib/systemd/boot/efi/addonx64.efi.stub",
+		"--cmdline="+liveCommandLine(hash), "--stub=/mnt/base/root/"+b.arch.efiProgram("addon", ".efi.stub"),
 		"--output=/mnt/addons/live.addon.efi")
 	if err != nil {
 		return err

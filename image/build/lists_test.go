@@ -43,10 +43,12 @@ func TestReadList(t *testing.T) {
 // TestImageLists reads the lists as the build does: a line without a reason must not wait for a
 // build to be found.
 func TestImageLists(t *testing.T) {
-	for _, profile := range []string{defaultProfile, "metal"} {
+	for _, kind := range [][2]string{{"cloud", "amd64"}, {"metal", "amd64"}, {"cloud", "arm64"}} {
 		for _, list := range []string{"packages", "packages.stripped", "files.stripped", "cmdline",
 			"initrd/files", "initrd/modules"} {
-			entries, err := of(profile, "../..").list(list)
+			b := of(kind[0], "../..")
+			b.arch = architectures[kind[1]]
+			entries, err := b.list(list)
 			if err != nil {
 				t.Error(err)
 				continue

@@ -118,13 +118,19 @@ const (
 `
 )
 
-// lockFile is the one that a profile writes.
-func (b *build) lockFile() string {
+// lockFiles are those that say together what is installed. An architecture has one of its own, for no hash is the same; a
+// profile has what differs. The last is the one that is written.
+func (b *build) lockFiles() []string {
 	const name = "packages.lock"
-	if b.profile == defaultProfile {
-		return b.source("image/" + name)
+	dir := "image"
+	if b.arch.name != defaultArchitecture {
+		dir = filepath.Join(archDir, b.arch.name)
 	}
-	return b.source(filepath.Join(profilesDir, b.profile, name))
+	files := []string{b.source(filepath.Join(dir, name))}
+	if b.profile != defaultProfile {
+		files = append(files, b.source(filepath.Join(dir, "profiles", b.profile, name)))
+	}
+	return files
 }
 
 // writeLock accepts what the base root has.
@@ -135,9 +141,11 @@ func (b *build) writeLock() error {
 	}
 	shared := map[string]string{}
 	header := lockHeader
-	if b.profile != defaultProfile {
+	files := b.lockFiles()
+	file := files[len(files)-1]
+	if len(files) > 1 {
 		header = fmt.Sprintf(profileLockHeader, b.profile)
-		if shared, err = readVersionsOf(b.source("image/packages.lock")); err != nil {
+		if shared, err = readVersionsOf(files[0]); err != nil {
 			return err
 		}
 	}
@@ -152,10 +160,13 @@ func (b *build) writeLock() error {
 		lines = append(lines, "-"+name+"\n")
 	}
 	slices.Sort(lines)
-	if err := renameio.WriteFile(b.lockFile(), []byte(header+strings.Join(lines, "")), 0o644); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	fmt.Printf("wrote %s: %d packages\n", b.lockFile(), len(all))
+	if err := renameio.WriteFile(file, []byte(header+strings.Join(lines, "")), 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("wrote %s: %d packages\n", file, len(all))
 	return nil
 }
 
@@ -173,6 +184,9 @@ func (b *build) checkLock() error {
 	if b.profile != defaultProfile {
 		command += " PROFILE=" + b.profile
 	}
+	if b.arch.name != defaultArchitecture {
+		command += " ARCH=" + b.arch.name
+	}
 	message := fmt.Sprintf("the archive has other packages than image/packages.lock:\n  %s\n"+
 		"run %q to accept them, and commit the file", strings.Join(diff, "\n  "), command)
 	if b.locked {
@@ -185,7 +199,7 @@ func (b *build) checkLock() error {
 // lockedPackages is what the lock has for this profile.
 func (b *build) lockedPackages() (map[string]string, error) {
 	all := map[string]string{}
-	for _, file := range b.layers("packages.lock") {
+	for _, file := range b.lockFiles() {
 		own, err := readVersionsOf(file)
 		if err != nil {
 			return nil, err
@@ -204,7 +218,7 @@ func (b *build) lockedPackages() (map[string]string, error) {
 func (b *build) lockDrift() ([]string, error) {
 	locked, err := b.lockedPackages()
 	if errors.Is(err, os.ErrNotExist) {
-		return []string{"image/packages.lock does not exist"}, nil
+		return []string{err.Error()}, nil
 	}
 	if err != nil {
 		return nil, err

@@ -38,6 +38,7 @@ type options struct {
 	extensionVersion string // the extension's own, if it has one
 	setVersion       string // instead of that of image/versions.env
 	profile          string // the kind of machine that the image is for
+	goarch           string // its architecture, a key of architectures
 	iso              bool   // also write the .iso
 	netboot          bool   // also write the files that a live system boots from the network with
 	formats          bool   // also write the disk in every form of formats, the list of what is in it, and hashes of all
@@ -68,6 +69,7 @@ func main() {
 	flag.StringVar(&o.extensionVersion, "extension-version", "", "version of the extension itself, for people")
 	flag.StringVar(&o.setVersion, "version", "", "version of the image, instead of that of image/versions.env")
 	flag.StringVar(&o.profile, "profile", defaultProfile, "kind of machine that the image is for: cloud, or a folder of image/profiles")
+	flag.StringVar(&o.goarch, "arch", defaultArchitecture, "architecture of the machines, as Go has it: amd64, arm64")
 	flag.BoolVar(&o.iso, "iso", false, "write the ISO image of a live system too, which installs")
 	flag.BoolVar(&o.netboot, "netboot", false, "write the files that a live system boots from the network with, too")
 	flag.BoolVar(&o.formats, "formats", false, "write the image for virtual machines and clouds too, an SBOM, and SHA256SUMS of all that was written")

@@ -71,7 +71,7 @@ func makeNetboot(ctx context.Context, b *build, dir string) error {
 	err = b.inTools(ctx, binds, "ukify", "build",
 		"--linux=/mnt/out/"+netbootKernel.file, "--uname="+kernel, "--initrd=/mnt/out/"+netbootInitrd.file,
 		"--cmdline="+cmdline, "--os-release=@/mnt/uki/os-release",
-		"--stub=/mnt/base/root/usr/lib/systemd/boot/efi/linuxx64.efi.stub", "--output=/mnt/out/"+netbootUKI.file)
+		"--stub=/mnt/base/root/"+b.arch.efiProgram("linux", ".efi.stub"), "--output=/mnt/out/"+netbootUKI.file)
 	if err != nil {
 		return err
 	}

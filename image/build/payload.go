@@ -66,7 +66,7 @@ func (b *build) makePayload(ctx context.Context) error {
 			return err
 		}
 	}
-	m := payloadManifest{Format: 1, Version: b.version(), Profile: b.profile, Architecture: architecture, Kubernetes: b.versions["KUBERNETES_VERSION"],
+	m := payloadManifest{Format: 1, Version: b.version(), Profile: b.profile, Architecture: b.arch.name, Kubernetes: b.versions["KUBERNETES_VERSION"],
 		SysextLevel: b.versions["SYSEXT_LEVEL"]}
 	if m.RootHash, err = b.rootHash(); err != nil {
 		return err

@@ -17,6 +17,9 @@ const defaultProfile = "cloud"
 // profilesDir has a folder for each other profile, with lists of the same names: what they say of it differs from image/.
 const profilesDir = "image/profiles"
 
+// archDir has a folder for each other architecture likewise.
+const archDir = "image/architectures"
+
 // checkProfile says which profiles there are where one is meant that isn't there.
 func (b *build) checkProfile() error {
 	known := []string{defaultProfile}
@@ -35,30 +38,41 @@ func (b *build) checkProfile() error {
 	return nil
 }
 
-// ofProfile is a name that no two profiles share: SHA256SUMS, SHA256SUMS.metal; manifest.json, manifest.metal.json.
-func (b *build) ofProfile(file string) string {
-	if b.profile == defaultProfile {
-		return file
+// marks are in the names of what differs from the default profile and architecture.
+func (b *build) marks() []string {
+	var marks []string
+	if b.profile != defaultProfile {
+		marks = append(marks, b.profile)
 	}
-	ending := filepath.Ext(file)
-	return strings.TrimSuffix(file, ending) + "." + b.profile + ending
+	if b.arch.name != defaultArchitecture {
+		marks = append(marks, b.arch.name)
+	}
+	return marks
 }
 
-// layers are the files that a list of image/ is made of: the one of all profiles, and the profile's own.
+// ownName is a name that no two profiles and architectures share: SHA256SUMS, SHA256SUMS.metal; manifest.json,
+// manifest.metal.json.
+func (b *build) ownName(file string) string {
+	ending := filepath.Ext(file)
+	return strings.Join(append([]string{strings.TrimSuffix(file, ending)}, b.marks()...), ".") + ending
+}
+
+// layers are the files that a list of image/ is made of: the one of all, those of the profile and the architecture, and that
+// of the profile on the architecture.
 func (b *build) layers(list string) []string {
 	files := []string{b.source("image/" + list)}
-	if b.profile == defaultProfile {
-		return files
-	}
-	own := b.source(filepath.Join(profilesDir, b.profile, list))
-	if _, err := os.Stat(own); err == nil {
-		files = append(files, own)
+	arch := filepath.Join(archDir, b.arch.name)
+	for _, dir := range []string{filepath.Join(profilesDir, b.profile), arch, filepath.Join(arch, "profiles", b.profile)} {
+		own := b.source(filepath.Join(dir, list))
+		if _, err := os.Stat(own); err == nil {
+			files = append(files, own)
+		}
 	}
 	return files
 }
 
-// list reads a list of image/ as the profile has it. Its own file adds entries, and takes away those that it has with a
-// hyphen before them.
+// list reads a list of image/ as the profile and the architecture have it. Their own files add entries, and take away those
+// that they have with a hyphen before them.
 func (b *build) list(name string) ([]string, error) {
 	var entries []string
 	for _, file := range b.layers(name) {
@@ -67,7 +81,7 @@ func (b *build) list(name string) ([]string, error) {
 			return nil, err
 		}
 		for _, e := range own {
-			entry, away := strings.CutPrefix(e, "-")
+			entry, away := strings.CutPrefix(b.arch.entry(e), "-")
 			at := slices.Index(entries, entry)
 			switch {
 			case away && at < 0:

@@ -11,19 +11,19 @@ import (
 
 // of is a build of a profile from this tree, or from another.
 func of(profile, repo string) *build {
-	return &build{options: options{profile: profile, repo: repo}, versions: versions{"SKERRY_VERSION": "1.2.3"}}
+	return &build{options: options{profile: profile, repo: repo}, arch: architectures[defaultArchitecture], versions: versions{"SKERRY_VERSION": "1.2.3"}}
 }
 
 func TestProfileNames(t *testing.T) {
 	for profile, want := range map[string][3]string{
-		"cloud": {"skerry-1.2.3-" + architecture + ".iso", "SHA256SUMS", "manifest.json"},
-		"metal": {"skerry-metal-1.2.3-" + architecture + ".iso", "SHA256SUMS.metal", "manifest.metal.json"},
+		"cloud": {"skerry-1.2.3-" + defaultArchitecture + ".iso", "SHA256SUMS", "manifest.json"},
+		"metal": {"skerry-metal-1.2.3-" + defaultArchitecture + ".iso", "SHA256SUMS.metal", "manifest.metal.json"},
 	} {
 		b := of(profile, "../..")
 		if err := b.checkProfile(); err != nil {
 			t.Error(err)
 		}
-		if got := [3]string{b.fileName("iso"), b.ofProfile(sumsFile), b.ofProfile(manifestFile)}; got != want {
+		if got := [3]string{b.fileName("iso"), b.ownName(sumsFile), b.ownName(manifestFile)}; got != want {
 			t.Errorf("%s: got %q, want %q", profile, got, want)
 		}
 		if release := b.osRelease(); !strings.Contains(release, "\nVARIANT_ID="+profile+"\n") {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -182,11 +183,11 @@ func secureBootKey(b *build, d *digest) {
 // trusted (db).
 var secureBootVariables = []string{"KEK", "PK", "db"}
 
-// makeSecureBoot makes systemd-bootx64.efi, signed, and keys/, the values of the firmware's variables, signed as the firmware
+// makeSecureBoot makes systemd-boot, signed, and keys/, the values of the firmware's variables, signed as the firmware
 // wants them. One key is all three, as one who has it can have everything started anyway.
 func makeSecureBoot(ctx context.Context, b *build, dir string) error {
-	loader := filepath.Join(dir, "systemd-bootx64.efi")
-	if err := copyFile(b.result("base", bootLoader), loader, 0o644); err != nil {
+	loader := filepath.Join(dir, path.Base(b.bootLoader()))
+	if err := copyFile(b.result("base", "root/"+b.bootLoader()), loader, 0o644); err != nil {
 		return err
 	}
 	if err := b.signEFI(ctx, loader); err != nil {
@@ -255,13 +256,13 @@ func (b *build) secureBootFiles() map[string]string {
 	return files
 }
 
-// bootLoader is systemd-boot in the base.
-const bootLoader = "root/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+// bootLoader is systemd-boot in the root.
+func (b *build) bootLoader() string { return b.arch.efiProgram("systemd-boot", ".efi") }
 
 // bootLoaderFile is systemd-boot as it is on an ESP.
 func (b *build) bootLoaderFile() string {
 	if b.signer == nil {
-		return b.result("base", bootLoader)
+		return b.result("base", "root/"+b.bootLoader())
 	}
-	return b.result("secure-boot", "systemd-bootx64.efi")
+	return b.result("secure-boot", path.Base(b.bootLoader()))
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,12 +25,12 @@ type step struct {
 // allProfiles are the steps whose result is of no profile.
 var allProfiles = []string{"tools", "format-tools", "sign-tools"}
 
-// cacheName keeps results of one profile from pushing those of another out of the cache.
+// cacheName keeps results of one profile and architecture from pushing those of another out of the cache.
 func (b *build) cacheName(step string) string {
-	if b.profile == defaultProfile || slices.Contains(allProfiles, step) {
+	if slices.Contains(allProfiles, step) {
 		return step
 	}
-	return b.profile + "-" + step
+	return strings.Join(append(b.marks(), step), "-")
 }
 
 // steps, in the order they run.
@@ -90,6 +91,7 @@ type build struct {
 	options
 	cache    *cache
 	versions versions
+	arch     architecture
 	epoch    string            // SOURCE_DATE_EPOCH: the time stamped on everything
 	results  map[string]string // step → folder
 	keys     map[string]string // step → key
@@ -123,7 +125,11 @@ func newBuild(o options) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &build{options: o, versions: v, epoch: epoch, results: map[string]string{}, keys: map[string]string{}}
+	arch, err := findArchitecture(o.goarch)
+	if err != nil {
+		return nil, err
+	}
+	b := &build{options: o, versions: v, arch: arch, epoch: epoch, results: map[string]string{}, keys: map[string]string{}}
 	if err := b.checkProfile(); err != nil {
 		return nil, err
 	}
@@ -142,16 +148,13 @@ func newBuild(o options) (*build, error) {
 	return b, nil
 }
 
-// architecture of the machines that the image is for, as Debian and Go call it.
-const architecture = "amd64"
-
 // name of the image among others.
 func (b *build) name() string {
 	name := "skerry-"
 	if b.profile != defaultProfile {
 		name += b.profile + "-"
 	}
-	return name + b.version() + "-" + architecture
+	return name + b.version() + "-" + b.arch.name
 }
 
 // fileName is that of what a build delivers, by what it ends in.

@@ -31,7 +31,7 @@ func (s sums) text() string {
 
 // writeSums writes the hashes, signed where there is a key.
 func (b *build) writeSums(s sums) error {
-	path := filepath.Join(b.out, b.ofProfile(sumsFile))
+	path := filepath.Join(b.out, b.ownName(sumsFile))
 	if b.signKey == "" {
 		fmt.Printf("%s: %d files, not signed\n", path, len(s))
 		return writeFile(path, s.text())
@@ -41,5 +41,5 @@ func (b *build) writeSums(s sums) error {
 		return err
 	}
 	fmt.Printf("%s: %d files, signed\n", path, len(s))
-	return writeSigned(path, []byte(s.text()), "skerry "+b.version()+" "+architecture, key)
+	return writeSigned(path, []byte(s.text()), "skerry "+b.version()+" "+b.arch.name, key)
 }

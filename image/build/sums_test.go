@@ -26,7 +26,7 @@ func TestSums(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{"", secret} {
-		b := &build{options: options{out: t.TempDir(), signKey: file, profile: defaultProfile}, versions: versions{"SKERRY_VERSION": "1.2.3"}}
+		b := &build{options: options{out: t.TempDir(), signKey: file, profile: defaultProfile}, arch: architectures[defaultArchitecture], versions: versions{"SKERRY_VERSION": "1.2.3"}}
 		var s sums
 		for _, name := range []string{"b", "a"} {
 			path := filepath.Join(b.out, name)

@@ -58,7 +58,7 @@ func makeUKI(ctx context.Context, b *build, dir string) error {
 	binds := map[string]string{"out": dir, "base": b.result("base", ""), "initrd": b.result("initrd", "")}
 	// Another entry of the boot menu: the same kernel with one more argument (systemd-stub(7), multi-profile images).
 	err = b.inTools(ctx, binds, "ukify", "build", "--profile="+resetProfile, "--cmdline="+cmdline+" "+resetArgument,
-		"--stub=/mnt/base/root/usr/lib/systemd/boot/efi/addonx64.efi.stub", "--output=/mnt/out/reset.efi")
+		"--stub=/mnt/base/root/"+b.arch.efiProgram("addon", ".efi.stub"), "--output=/mnt/out/reset.efi")
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func makeUKI(ctx context.Context, b *build, dir string) error {
 		"--linux=/mnt/base/vmlinuz", "--uname="+kernel,
 		"--initrd=/mnt/initrd/initrd.zst", "--cmdline="+cmdline, "--os-release=@/mnt/out/os-release",
 		// The stub goes with the kernel and systemd of the image, not with the tools.
-		"--stub=/mnt/base/root/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+		"--stub=/mnt/base/root/"+b.arch.efiProgram("linux", ".efi.stub"),
 		// The first profile is what is started when nothing is chosen, and has to be there for the others to be others.
 		"--profile="+mainProfile, "--join-profile=/mnt/out/reset.efi",
 		"--output=/mnt/out/skerry.efi")

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package efiaddon
+
+// efiArchitecture is in the names of EFI programs for this processor.
+const efiArchitecture = "aa64"
