@@ -137,13 +137,8 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error
 	if cfg.Blank {
 		disk = func() error { return newBlank(ctx, m.disk, cfg.Disk) }
 	}
-	if err := disk(); err != nil {
+	if err := errors.Join(disk(), m.newStick(ctx)); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
-	}
-	if cfg.MediumIsStick {
-		if err := newOverlay(ctx, cfg.Medium, "raw", m.stickPath(), stickSize); err != nil {
-			return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
-		}
 	}
 	if m.firmware = l.firmware; cfg.SecureBoot {
 		if m.firmware, err = findFirmware(secureFirmwares); err != nil {
