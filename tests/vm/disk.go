@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -109,6 +110,18 @@ func (m *Machine) ZeroDisk(ctx context.Context, offset, size int64) error {
 		return errors.New("write zeros: the machine is on")
 	}
 	return runTool(ctx, qemuIO, "-f", "qcow2", "-c", fmt.Sprintf("write -z %d %d", offset, size), m.disk)
+}
+
+// ReplaceDisk gives a machine that is off another disk, made from an image. What the firmware remembers stays.
+func (m *Machine) ReplaceDisk(ctx context.Context, image string) error {
+	if m.Running() {
+		return errors.New("replace the disk: the machine is on")
+	}
+	image, err := filepath.Abs(image) // of the current folder, and not of the disk's
+	if err != nil {
+		return err
+	}
+	return newOverlay(ctx, image, "raw", m.disk, m.cfg.Disk)
 }
 
 // ErofsSize reads how many bytes of a partition its erofs file system takes; what is behind it nobody reads.

@@ -188,14 +188,6 @@ func (m *Machine) Move() {
 	m.lab.names[strings.ToLower(m.cfg.Name)] = m.Address()
 }
 
-// ReplaceDisk gives a machine that is off another disk, made from an image. What the firmware remembers stays.
-func (m *Machine) ReplaceDisk(ctx context.Context, image string) error {
-	if m.Running() {
-		return fmt.Errorf("replace the disk of %s: the machine is on", m.cfg.Name)
-	}
-	return newOverlay(ctx, image, "raw", m.disk, m.cfg.Disk)
-}
-
 // SetUserData writes a new NoCloud volume. A running machine sees it at its next power-on.
 func (m *Machine) SetUserData(userData []byte) error {
 	// The instance ID stays the same over all boots of one machine, as a cloud would have it.
