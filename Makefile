@@ -144,7 +144,7 @@ payload-push: go ## publish what `make payload` has made in an OCI registry: mak
 
 .PHONY: extension
 extension: go deps ## build a signed extension of a folder: make extension NAME=strace FILES=DIR SIGN_KEY=KEY.pem SIGN_CERT=CERT.pem (EXTENSION_VERSION=V)
-	@$(GO) run ./image/build -extension '$(NAME)' -tree '$(FILES)' -out build/extensions -sign-key '$(SIGN_KEY)' -sign-cert '$(SIGN_CERT)' \
+	@$(GO) run ./image/build -extension '$(NAME)' -tree '$(FILES)' -out build/extensions -arch $(ARCH) -sign-key '$(SIGN_KEY)' -sign-cert '$(SIGN_CERT)' \
 	  -extension-version '$(EXTENSION_VERSION)' -version $(SKERRY_VERSION)
 
 .PHONY: image-lock
