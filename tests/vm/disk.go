@@ -20,6 +20,10 @@ import (
 
 // newOverlay makes a qcow2 disk that reads as base until it is written to.
 func newOverlay(ctx context.Context, base, format, overlay string, gib int) error {
+	base, err := filepath.Abs(base) // qemu-img takes it to be of the overlay's folder
+	if err != nil {
+		return err
+	}
 	args := []string{"create", "-q", "-f", "qcow2", "-F", format, "-b", base, overlay}
 	if gib > 0 {
 		args = append(args, fmt.Sprintf("%dG", gib))
@@ -116,10 +120,6 @@ func (m *Machine) ZeroDisk(ctx context.Context, offset, size int64) error {
 func (m *Machine) ReplaceDisk(ctx context.Context, image string) error {
 	if m.Running() {
 		return errors.New("replace the disk: the machine is on")
-	}
-	image, err := filepath.Abs(image) // of the current folder, and not of the disk's
-	if err != nil {
-		return err
 	}
 	return newOverlay(ctx, image, "raw", m.disk, m.cfg.Disk)
 }
