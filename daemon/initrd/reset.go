@@ -124,6 +124,10 @@ func (r *root) restart() error {
 }
 
 func restartMachine() error {
+	// udev may be reading what is new on the disk: cut off, that would look as if the disk were broken.
+	if err := exec.Command("/usr/bin/udevadm", "settle", "--timeout=10").Run(); err != nil { //nolint:noctx // it has a time-out of its own
+		fmt.Fprintf(os.Stderr, "skerry-initrd: udevadm settle: %v\n", err)
+	}
 	unix.Sync()
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 		return fmt.Errorf("start the machine again: %w", err)
