@@ -162,7 +162,7 @@ func (u *upgrades) refusesMisfit(ctx context.Context, m *vm.Machine) error {
 		return err
 	}
 	_, err = m.Run(ctx, "sudo skerry upgrade apply --without-extensions "+payloadURL+"misfit")
-	if !errors.As(err, &failure) || failure.Status != 1 || !strings.Contains(failure.Stderr, "root.erofs.zst") {
+	if !errors.As(err, &failure) || failure.Status != 1 || !strings.Contains(failure.Stderr, "skerry.efi.zst") {
 		return fmt.Errorf("want it to go on to the files, which aren't there, got %w", err)
 	}
 	return nil
