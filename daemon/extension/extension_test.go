@@ -182,6 +182,25 @@ func TestSystemdFails(t *testing.T) {
 	m.is(Online, wanted, "tool merged")
 }
 
+// TestDamagedRecord: what is merged isn't known any more, so no upgrade is let through for having nothing to lose, and the next
+// look merges anew.
+func TestDamagedRecord(t *testing.T) {
+	m := newMachine(t)
+	m.served["/tool.raw"] = image(m.signer, toolRelease)
+	wanted := tool("http://x.example/tool.raw")
+	m.is(Online, wanted, "tool merged")
+	if err := os.WriteFile(m.path(mergedFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := m.Misfits(t.Context(), wanted, Host{Version: "1.1", Level: "2"}); err == nil {
+		t.Errorf("got %v", all)
+	}
+	m.is(Online, wanted, "tool merged")
+	if all, err := m.Misfits(t.Context(), wanted, Host{Version: "1.1", Level: "2"}); err != nil || len(all) != 1 {
+		t.Errorf("got %v, %v", all, err)
+	}
+}
+
 func TestVersions(t *testing.T) {
 	m := newMachine(t)
 	m.Versions = func(context.Context) ([]string, error) { return []string{"1.0", "1.1"}, nil }

@@ -84,11 +84,11 @@ func (s *Set) merge(ctx context.Context, chosen map[string]candidate) error {
 	}
 	slices.Sort(want.Masks)
 	strangers := len(s.foreign(volatileDir)) + len(s.foreign(linksDir))
-	have, known := s.mergedNow()
+	have, err := s.mergedNow()
 	switch {
-	case known && strangers == 0 && reflect.DeepEqual(have, want):
+	case err == nil && strangers == 0 && reflect.DeepEqual(have, want):
 		return nil
-	case !known && strangers == 0 && len(want.Links) == 0:
+	case errors.Is(err, fs.ErrNotExist) && strangers == 0 && len(want.Links) == 0:
 		return nil // the usual machine has none, and nothing is merged by itself
 	}
 	if err := s.link(want); err != nil {
@@ -110,12 +110,16 @@ func (s *Set) merge(ctx context.Context, chosen map[string]candidate) error {
 	return atomicfile.Write(s.path(mergedFile), data, 0o600)
 }
 
-func (s *Set) mergedNow() (have merged, known bool) {
+// mergedNow is what this boot has merged. The error is fs.ErrNotExist where that is nothing yet, or where the last try failed.
+func (s *Set) mergedNow() (have merged, err error) {
 	data, err := os.ReadFile(s.path(mergedFile))
 	if err != nil {
-		return have, false
+		return have, err
 	}
-	return have, json.Unmarshal(data, &have) == nil
+	if err := json.Unmarshal(data, &have); err != nil {
+		return have, fmt.Errorf("read %s: %w", mergedFile, err)
+	}
+	return have, nil
 }
 
 func (s *Set) forgetMerged() error {

@@ -4,6 +4,8 @@ package extension
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"strings"
 
 	configschema "github.com/skerry-os/skerry/config-schema"
@@ -26,7 +28,10 @@ func (s *Set) Misfits(ctx context.Context, wanted []configschema.Extension, next
 		return nil, err
 	}
 	next.ID = host.ID
-	have, _ := s.mergedNow()
+	have, err := s.mergedNow()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	var all []Status
 	for _, w := range wanted {
 		if have.Links[w.Name] == "" {

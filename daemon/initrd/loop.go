@@ -18,8 +18,8 @@ const loopSector = 512
 // loopTries is how often a loop device is asked for that somebody else was faster to take.
 const loopTries = 10
 
-// attachLoop gives a drive or an image to a loop device of its own, read-only, whose partitions the kernel looks for. It stays until
-// the machine is off.
+// attachLoop gives a drive or an image to a loop device of its own, read-only, whose partitions the kernel looks for. It stays
+// until the machine is off.
 func attachLoop(image string) error {
 	if out, err := exec.Command("/usr/sbin/modprobe", "loop").CombinedOutput(); err != nil {
 		return fmt.Errorf("load the module loop: %w: %s", err, strings.TrimSpace(string(out)))

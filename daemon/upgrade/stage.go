@@ -42,18 +42,16 @@ type staged struct {
 	what string // for people
 }
 
-// stagedFiles are those of a payload, the kernel first, which may be refused for who has signed it. The names carry what systemd-sysupdate has to know: version and partition UUID.
+// stagedFiles are those of a payload, the kernel first, which may be refused for who has signed it. The names carry what
+// systemd-sysupdate has to know: version and partition UUID.
 func stagedFiles(m *Manifest) []staged {
 	root, verity := slot.UUIDs(m.RootHash)
 	return []staged{
-		{m.Files.UKI, fmt.Sprintf("skerry_%s.efi", m.Version), kernelFile},
+		{m.Files.UKI, fmt.Sprintf("skerry_%s.efi", m.Version), "kernel"},
 		{m.Files.Root, fmt.Sprintf("skerry_%s_%s.root", m.Version, root), "root file system"},
 		{m.Files.Verity, fmt.Sprintf("skerry_%s_%s.verity", m.Version, verity), "hash tree"},
 	}
 }
-
-// kernelFile is what the UKI is called for people.
-const kernelFile = "kernel"
 
 func (u *Upgrader) stagingDir(m *Manifest) string {
 	return filepath.Join(u.path(StagingDir), m.Version)
@@ -74,7 +72,7 @@ func (u *Upgrader) stage(ctx context.Context, from Source, m *Manifest) (fetched
 	for _, s := range stagedFiles(m) {
 		n, err := u.stageFile(ctx, from, dir, s)
 		fetched += n
-		if err == nil && s.what == kernelFile {
+		if err == nil && s.file == m.Files.UKI {
 			err = u.wouldStart(filepath.Join(dir, s.name), "the kernel of "+m.Version)
 		}
 		if err != nil {
