@@ -173,12 +173,12 @@ func TestSystemdFails(t *testing.T) {
 	m.is(Online, wanted, "tool merged")
 	m.reboot()
 	run := m.Run
-	m.Set.Run = func(ctx context.Context, program string, args ...string) (string, error) {
+	m.Run = func(ctx context.Context, program string, args ...string) (string, error) {
 		m.refuses = slices.Contains(args, "refresh")
 		return run(ctx, program, args...)
 	}
 	m.is(Offline, wanted, "tool failed~Failed to merge hierarchies")
-	m.Set.Run, m.refuses = run, false
+	m.Run, m.refuses = run, false
 	m.is(Online, wanted, "tool merged")
 }
 

@@ -115,7 +115,7 @@ func (s *Set) download(ctx context.Context, w configschema.Extension, version, p
 	if err != nil {
 		return &finalError{err}
 	}
-	resp, err := s.Client.Do(req)
+	resp, err := s.Client.Do(req) //nolint:bodyclose // it is, below: the reader around it hides that
 	if err != nil {
 		var failed *url.Error
 		if errors.As(err, &failed) {

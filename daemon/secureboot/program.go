@@ -178,7 +178,7 @@ func parseProgram(file io.ReaderAt, size int64) (*program, error) {
 	}
 	p := &program{digest: [sha256.Size]byte(sum.Sum(nil))}
 	data := make([]byte, tableSize)
-	if _, err := file.ReadAt(data, tableAt); err != nil && !(errors.Is(err, io.EOF) && tableSize == 0) {
+	if _, err := file.ReadAt(data, tableAt); err != nil && (tableSize != 0 || !errors.Is(err, io.EOF)) {
 		return nil, err
 	}
 	p.signatures, err = parseSignatures(data)

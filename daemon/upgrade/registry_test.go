@@ -46,7 +46,7 @@ func newRegistryServer(t *testing.T) *registryServer {
 	t.Helper()
 	s := &registryServer{Registry: ociregistry.New(t.TempDir()), t: t, hosts: t.TempDir()}
 	s.Server = httptest.NewTLSServer(s.Registry)
-	t.Cleanup(s.Server.Close)
+	t.Cleanup(s.Close)
 	s.ask(s.Certificate())
 	return s
 }
@@ -377,7 +377,7 @@ func TestRegistryAsked(t *testing.T) {
 		"index": {set: func(s *registryServer, m *machine) {
 			s.push(m.payload("1.1.0"), func(i *ocispec.Manifest) { i.MediaType, i.Layers = ocispec.MediaTypeImageIndex, nil }, "1")
 		}, what: ":1", want: "of one architecture"},
-		"not there": {set: func(s *registryServer, _ *machine) { s.Server.Close() }, want: "refused"},
+		"not there": {set: func(s *registryServer, _ *machine) { s.Close() }, want: "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newRegistryServer(t)

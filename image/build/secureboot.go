@@ -51,7 +51,7 @@ func newSigner(o options) (*signer, error) {
 	case o.secureBootKey == "" && o.secureBootCert == "" && o.secureBootTrust == "":
 		return nil, nil
 	case o.secureBootKey == "" || o.secureBootCert == "":
-		return nil, errors.New("Secure Boot: a key and its certificate go together: name both, SECURE_BOOT_KEY=FILE and SECURE_BOOT_CERT=FILE")
+		return nil, errors.New("a key for Secure Boot and its certificate go together: name both, SECURE_BOOT_KEY=FILE and SECURE_BOOT_CERT=FILE")
 	}
 	certificate, err := readCertificate(o.secureBootCert)
 	if err != nil {

@@ -135,7 +135,7 @@ func isSecure(ctx context.Context, m *vm.Machine, problems ...string) error {
 	}
 	same := slices.EqualFunc(status.Problems, problems, strings.HasPrefix)
 	if status.SecureBoot != "enabled" || !same {
-		return fmt.Errorf("Secure Boot is %q, want enabled; the problems are %q, want %q", status.SecureBoot, status.Problems, problems)
+		return fmt.Errorf("the state of Secure Boot is %q, want enabled; the problems are %q, want %q", status.SecureBoot, status.Problems, problems)
 	}
 	if _, ok := m.Console().Find(saysSecure); !ok {
 		return fmt.Errorf("the console doesn't say %q", saysSecure)
