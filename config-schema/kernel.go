@@ -113,7 +113,7 @@ var kernelBans = []struct {
 		reason: "where the configuration is can't be said in it",
 	},
 	{
-		prefixes: []string{"skerry.", "rd.skerry."},
+		prefixes: []string{"skerry.", "skerry_", "rd.skerry."}, // skerry-live and skerry-counted among them
 		reason:   "it would be said in two places",
 		hint:     "write the key itself",
 	},

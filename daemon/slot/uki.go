@@ -74,7 +74,7 @@ func (u UKI) state() State {
 	return Trial
 }
 
-// UKIs are those on the EFI system partition. It is mounted when it is first looked at.
+// UKIs are those on the EFI system partition, with what GRUB has counted. It is mounted when it is first looked at.
 func (r Reader) UKIs() ([]UKI, error) {
 	dir := r.ukiDir()
 	entries, err := os.ReadDir(dir)
@@ -93,6 +93,7 @@ func (r Reader) UKIs() ([]UKI, error) {
 		}
 		all = append(all, u)
 	}
+	r.carry(all)
 	return all, nil
 }
 

@@ -126,10 +126,13 @@ func (u *Upgrader) lock() (io.Closer, error) {
 	return file, nil
 }
 
-// counted says whether systemd-boot counts this boot. It does, too, where it falls back to a version that has no attempt left.
+// counted says whether systemd-boot, or GRUB, counts this boot. It does, too, where it falls back to a version that has no
+// attempt left.
 func (u *Upgrader) counted() bool {
-	_, err := os.Stat(u.path(countedFile))
-	return err == nil
+	if _, err := os.Stat(u.path(countedFile)); err == nil {
+		return true
+	}
+	return u.Slots.CountedByGRUB()
 }
 
 // onTrial says whether the version that runs has to prove itself in this boot: it is the one that is remembered. Where none
