@@ -15,6 +15,7 @@ import (
 	"github.com/skerry-os/skerry/daemon/atomicfile"
 	"github.com/skerry-os/skerry/daemon/config"
 	"github.com/skerry-os/skerry/daemon/efiaddon"
+	"github.com/skerry-os/skerry/daemon/grub"
 	"github.com/skerry-os/skerry/daemon/reset"
 	"github.com/skerry-os/skerry/daemon/secureboot"
 )
@@ -125,6 +126,9 @@ func WriteKernelArgs(m *Machine, loaded *config.Loaded) error {
 		if err := atomicfile.Remove(m.path(addonFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the kernel's arguments: %w", err)
 		}
+		if err := m.writeGRUB(); err != nil {
+			return err
+		}
 		return m.remove(kernelArgsFile)
 	}
 	if state.Args != wanted || !known {
@@ -132,7 +136,18 @@ func WriteKernelArgs(m *Machine, loaded *config.Loaded) error {
 			return err
 		}
 	}
-	return m.writeAddon(wanted)
+	if err := m.writeAddon(wanted); err != nil {
+		return err
+	}
+	return m.writeGRUB()
+}
+
+// writeGRUB tells GRUB, which reads no addons, of what they say.
+func (m *Machine) writeGRUB() error {
+	if err := grub.Write(m.path(espDir)); err != nil {
+		return fmt.Errorf("skerry.kernel.args: %w", err)
+	}
+	return nil
 }
 
 // KernelArgsWait says whether the kernel runs with other arguments than the
@@ -229,8 +244,9 @@ func (m *Machine) isActive(args string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	line := " " + strings.TrimSpace(string(data)) + " "
-	return args != "" && strings.Contains(line, " "+args+" "), nil
+	// GRUB puts quotes in other places than systemd-stub.
+	words := func(line string) string { return "\x00" + strings.Join(grub.Arguments(line), "\x00") + "\x00" }
+	return args != "" && strings.Contains(words(string(data)), words(args)), nil
 }
 
 func (m *Machine) kernelArgsState() (state kernelArgs, known bool, err error) {

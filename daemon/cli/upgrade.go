@@ -66,7 +66,8 @@ nothing to a slot before everything was verified, wherever it comes from.
   sudo skerry upgrade status
   sudo skerry upgrade rollback --reboot`,
 	}
-	cmd.AddCommand(upgradeCheckCommand(), upgradeApplyCommand(), upgradeStatusCommand(), upgradeRollbackCommand(), upgradeTrialCommand())
+	cmd.AddCommand(upgradeCheckCommand(), upgradeApplyCommand(), upgradeStatusCommand(), upgradeRollbackCommand(), upgradeTrialCommand(),
+		upgradeBootEntriesCommand())
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-os/skerry/daemon/grub"
 	"github.com/skerry-os/skerry/daemon/slot"
 )
 
@@ -218,6 +219,12 @@ func (u *Upgrader) write(ctx context.Context, slots *slot.Slots, r Record, m *Ma
 	}
 	u.progress("write the slot "+slots.Other().Root.Path, 0, 0)
 	if err := u.emptySlot(slots); err != nil {
+		return err
+	}
+	// Before the UKI is there: GRUB passes over what it doesn't find, and finds it as soon as systemd-boot does.
+	kernel := stagedFiles(m)[2]
+	coming := grub.UKI{Version: m.Version, Path: filepath.Join(u.stagingDir(m), kernel.name)}
+	if err := grub.Write(u.path(slot.ESPDir), coming); err != nil {
 		return err
 	}
 	if err := u.define(slots, u.stagingDir(m)); err != nil {
