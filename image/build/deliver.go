@@ -94,6 +94,11 @@ func (b *build) describe() (manifest, error) {
 	if m.Packages, err = b.basePackages(); err != nil {
 		return m, err
 	}
+	more, err := b.grubPackages()
+	if err != nil {
+		return m, err
+	}
+	m.Packages = append(m.Packages, more...)
 	for part, path := range map[string]string{
 		"root": b.result("root", "root.erofs"), "verity": b.result("verity", "root.verity"),
 		"initrd": b.result("initrd", "initrd.zst"), "uki": b.result("uki", "skerry.efi"),

@@ -12,13 +12,13 @@ import (
 )
 
 func diskKey(b *build, d *digest) {
-	d.text(b.keys["tools"], b.keys["uki"], b.version(), b.epoch)
+	d.text(b.keys["tools"], b.keys["bios"], b.keys["uki"], b.version(), b.epoch)
 	d.tree(b.source("image/repart"))
 	d.tree(b.source("image/loader.conf"))
 	b.signing(d)
 }
 
-// makeDisk makes disk.raw, a sparse file: ESP, ROOT-A, VERITY-A. The machine adds the other
+// makeDisk makes disk.raw, a sparse file: GRUB, ESP, ROOT-A, VERITY-A. The machine adds the other
 // partitions when it first boots, when the size of its disk is known.
 func makeDisk(ctx context.Context, b *build, dir string) error {
 	hash, err := b.rootHash()
@@ -27,6 +27,12 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 	}
 	esp := filepath.Join(dir, "esp")
 	if err := b.layESP(esp); err != nil {
+		return err
+	}
+	if err := b.layGRUBFolder(ctx, esp); err != nil {
+		return err
+	}
+	if err := b.setTimes(esp); err != nil { // they are in the vfat file system, too
 		return err
 	}
 	definitions := filepath.Join(dir, "repart")
@@ -44,13 +50,19 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 			return err
 		}
 	}
-	binds := map[string]string{"out": dir, "repart": definitions, "esp": esp,
+	binds := map[string]string{"out": dir, "repart": definitions, "esp": esp, "bios": b.result("bios", ""),
 		"root": b.result("root", ""), "verity": b.result("verity", "")}
 	err = b.inTools(ctx, binds, "systemd-repart", "--offline=yes", "--empty=create", "--size=auto",
 		"--sector-size=512", // with 4096, the default, firmware sees no file system on the ESP
 		"--architecture="+b.arch.systemd, "--dry-run=no", "--definitions=/mnt/repart",
 		"--seed="+uuidOf("disk", hash), "/mnt/out/disk.raw")
 	if err != nil {
+		return err
+	}
+	if err := b.writeBootCode(filepath.Join(dir, "disk.raw")); err != nil {
+		return err
+	}
+	if err := b.checkBIOS(filepath.Join(dir, "disk.raw")); err != nil {
 		return err
 	}
 	for _, p := range []string{esp, definitions} {
@@ -76,7 +88,7 @@ func (b *build) layESP(esp string) error {
 			return err
 		}
 	}
-	return b.setTimes(esp) // they are in the vfat file system, too
+	return nil
 }
 
 // ukiPath is where the UKI is on an ESP.

@@ -142,7 +142,10 @@ func (b *build) growDisk(ctx context.Context, dir string, size int64) error {
 	if err != nil {
 		return err
 	}
-	return checkPartitionTable(disk)
+	if err := checkPartitionTable(disk); err != nil {
+		return err
+	}
+	return b.checkBIOS(disk)
 }
 
 // wholeGiB rounds up.

@@ -27,7 +27,7 @@ var rootLinks = map[string]string{
 var dropped = []string{"init", "initrd.img", "initrd.img.old", "vmlinuz", "vmlinuz.old", "lib32", "libx32", "media"}
 
 func rootKey(b *build, d *digest) {
-	d.text(b.keys["base"], b.osRelease(), b.epoch)
+	d.text(b.keys["base"], b.keys["bios"], b.osRelease(), b.epoch)
 	d.text(erofsArgs...)
 	d.text(emptied...)
 	d.tree(b.source("overlay"))
@@ -54,6 +54,11 @@ func makeRoot(ctx context.Context, b *build, dir string) error {
 	}
 	for _, t := range trees {
 		if err := layTree(t, root); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"boot.img", "core.img"} {
+		if err := copyFile(b.result("bios", name), filepath.Join(root, biosRoot, name), 0o644); err != nil {
 			return err
 		}
 	}

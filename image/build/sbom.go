@@ -117,7 +117,7 @@ func (s *sbom) add(p *spdx.Package) common.ElementID {
 
 func (s *sbom) addDebian(p debPackage, suite string) common.ElementID {
 	return s.add(&spdx.Package{PackageSPDXIdentifier: elementID("deb", p.Name, p.Arch, p.Version),
-		PackageName: p.Name, PackageVersion: p.Version, PackageChecksums: sha256Of(p.SHA256),
+		PackageName: p.Name, PackageVersion: p.Version, PackageChecksums: sha256Of(p.SHA256), // none of GRUB's, which isn't locked
 		PackageSupplier: &common.Supplier{SupplierType: "Organization", Supplier: "Debian"},
 		PackageExternalReferences: purl(fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s&distro=%s",
 			url.QueryEscape(p.Name), url.QueryEscape(p.Version), p.Arch, suite))})
@@ -157,6 +157,9 @@ func elementID(kind string, names ...string) common.ElementID {
 }
 
 func sha256Of(sum string) []common.Checksum {
+	if sum == "" {
+		return nil
+	}
 	return []common.Checksum{{Algorithm: common.SHA256, Value: sum}}
 }
 

@@ -146,7 +146,7 @@ func TestSignSteps(t *testing.T) {
 	for _, s := range (options{secureBootKey: "a"}).wanted() {
 		names = append(names, s.name)
 	}
-	if got := strings.Join(names, " "); got != "tools base root verity initrd sign-tools secure-boot uki disk" {
+	if got := strings.Join(names, " "); got != "tools base bios-tools bios root verity initrd sign-tools secure-boot uki disk" {
 		t.Errorf("the steps are %s", got)
 	}
 }

@@ -37,6 +37,8 @@ func (b *build) cacheName(step string) string {
 var steps = []step{
 	{"tools", "tools tree: mkosi, repart, ukify, erofs", toolsKey, makeTools},
 	{"base", "root file system from Debian packages", baseKey, makeBase},
+	{"bios-tools", "tools tree: GRUB", biosToolsKey, makeBIOSTools},
+	{"bios", "GRUB, for BIOS", biosKey, makeBIOS},
 	{"root", "erofs root: packages, overlay, programs", rootKey, makeRoot},
 	{"verity", "dm-verity hash tree", verityKey, makeVerity},
 	{"initrd", "initrd", initrdKey, makeInitrd},
