@@ -56,6 +56,8 @@ type Installer struct {
 	Version string
 	// Definitions is the folder of the image's repart.d(5), ByID that of udev's links.
 	Definitions, ByID string
+	// BIOS is the folder of the image with what machines with a BIOS start.
+	BIOS string
 	// Dir is a folder on a tmpfs, for definitions and mount points.
 	Dir string
 	// Run runs a program of the image, and returns what it printed.
@@ -73,7 +75,7 @@ type Installer struct {
 func New(medium live.Medium, version string, tell func(Progress), log *slog.Logger) *Installer {
 	return &Installer{
 		Medium: medium, Version: version,
-		Definitions: "/usr/lib/repart.d", ByID: "/dev/disk/by-id", Dir: "/run/skerry/install",
+		Definitions: "/usr/lib/repart.d", ByID: "/dev/disk/by-id", BIOS: "/usr/lib/skerry/bios", Dir: "/run/skerry/install",
 		Run: run, CheckTPM: storage.Here().CheckTPM, Tell: tell, Log: log,
 	}
 }

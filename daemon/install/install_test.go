@@ -17,6 +17,7 @@ import (
 
 	configschema "github.com/skerry-os/skerry/config-schema"
 	"github.com/skerry-os/skerry/daemon/live"
+	"github.com/skerry-os/skerry/daemon/slot"
 	"github.com/skerry-os/skerry/daemon/source"
 )
 
@@ -45,7 +46,7 @@ func installer(t *testing.T, calls *[]string) *Installer {
 	byID := t.TempDir()
 	return &Installer{
 		Medium:  live.Medium{Root: "/dev/r", Verity: "/dev/v", ESP: "/dev/e", RootHash: strings.Repeat("0123456789abcdef", 4)},
-		Version: "1.2.3", Definitions: "../../overlay/usr/lib/repart.d", ByID: byID, Dir: filepath.Join(t.TempDir(), "install"),
+		Version: "1.2.3", Definitions: "../../overlay/usr/lib/repart.d", ByID: byID, BIOS: "/bios", Dir: filepath.Join(t.TempDir(), "install"),
 		Tell: func(Progress) {}, Log: slog.New(slog.DiscardHandler),
 		Run: func(_ context.Context, program string, args ...string) (string, error) {
 			*calls = append(*calls, filepath.Base(program)+" "+strings.Join(args, " "))
@@ -152,7 +153,11 @@ func TestDefinitions(t *testing.T) {
 	var calls []string
 	i := installer(t, &calls)
 	document := &source.Document{UserData: []byte("#cloud-config\nhostname: a\n"), MetaData: []byte("instance-id: i\n")}
-	if err := i.define("/run/esp", document, nil); err != nil {
+	esp := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(esp, slot.UKIDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.define(esp, document, nil); err != nil {
 		t.Fatal(err)
 	}
 	names, err := filepath.Glob(filepath.Join(i.definitions(), "*.conf"))
@@ -160,7 +165,8 @@ func TestDefinitions(t *testing.T) {
 		t.Fatalf("definitions: %v, %v", names, err)
 	}
 	for name, want := range map[string]string{
-		espDefinition:    "[Partition]\nLabel=skerry-esp\nFormat=vfat\nCopyFiles=/run/esp:/\nExcludeFiles=/run/esp/EFI/Linux/skerry_1.2.3.efi.extra.d\n",
+		espDefinition: "[Partition]\nLabel=skerry-esp\nFormat=vfat\nCopyFiles=" + esp + ":/\nExcludeFiles=" + esp + "/EFI/Linux/skerry_1.2.3.efi.extra.d\n" +
+			"ExcludeFiles=" + esp + "/EFI/skerry\nCopyFiles=" + i.Dir + "/esp-more/EFI/skerry:/EFI/skerry\n",
 		rootDefinition:   "[Partition]\nLabel=skerry_1.2.3\nUUID=01234567-89ab-cdef-0123-456789abcdef\nCopyBlocks=/dev/r\nReadOnly=yes\n",
 		verityDefinition: "[Partition]\nLabel=skerry_1.2.3\nUUID=01234567-89ab-cdef-0123-456789abcdef\nCopyBlocks=/dev/v\nReadOnly=yes\n",
 		stateDefinition:  "[Partition]\nCopyFiles=" + i.Dir + "/state:/\n",
@@ -169,6 +175,9 @@ func TestDefinitions(t *testing.T) {
 		if err != nil || string(got) != want {
 			t.Errorf("%s: got %q, %v", name, got, err)
 		}
+	}
+	if text, err := os.ReadFile(filepath.Join(i.definitions(), biosDefinition)); err != nil || !strings.Contains(string(text), "CopyBlocks=/bios/core.img\n") {
+		t.Errorf("%s: got %q, %v", biosDefinition, text, err)
 	}
 	if _, err := os.Stat(filepath.Join(i.definitions(), dataDefinition)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("DATA is made before its size is known: %v", err)
@@ -185,7 +194,7 @@ func TestDefinitions(t *testing.T) {
 	if err := os.RemoveAll(i.Dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := i.define("/run/esp", nil, nil); err != nil {
+	if err := i.define(esp, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(i.definitions(), stateDefinition+".d")); !errors.Is(err, os.ErrNotExist) {
@@ -218,7 +227,11 @@ func TestSeal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := i.define("/run/esp", nil, sealed); err != nil {
+		esp := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(esp, slot.UKIDir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.define(esp, nil, sealed); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(filepath.Join(i.definitions(), stateDefinition+".d/install.conf"))

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skerry-os/skerry/daemon/slot"
 	"github.com/skerry-os/skerry/daemon/source"
 )
 
@@ -96,6 +97,9 @@ func (i *Installer) verify(ctx context.Context, disk Disk, esp string, document 
 	if err := i.reading(p.esp, "esp", "vfat", func(dir string) error { return i.sameFiles(esp, dir) }); err != nil {
 		return err
 	}
+	if err := i.verifyBIOS(disk.Path, p.esp); err != nil {
+		return err
+	}
 	return i.opened(ctx, p.state, sealed, func(device string) error {
 		return i.reading(device, "state-read", "ext4", func(dir string) error { return sameDocument(dir, document) })
 	})
@@ -152,7 +156,7 @@ func (i *Installer) sameFiles(medium, disk string) error {
 		if err != nil {
 			return err
 		}
-		if strings.EqualFold(path, skip) {
+		if strings.EqualFold(path, skip) || strings.EqualFold(path, filepath.Join(medium, slot.GRUBDir)) {
 			return fs.SkipDir
 		}
 		if entry.IsDir() {

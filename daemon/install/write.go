@@ -56,10 +56,13 @@ func (i *Installer) define(esp string, document *source.Document, sealed *sealin
 			return err
 		}
 	}
+	if err := i.defineBIOS(esp); err != nil {
+		return err
+	}
 	label := "skerry_" + i.Version
 	more := map[string][]string{
-		espDefinition: {"Label=" + espLabel, "Format=vfat", "CopyFiles=" + esp + ":/",
-			"ExcludeFiles=" + filepath.Join(esp, i.liveAddons())},
+		espDefinition: append([]string{"Label=" + espLabel, "Format=vfat", "CopyFiles=" + esp + ":/",
+			"ExcludeFiles=" + filepath.Join(esp, i.liveAddons())}, i.espLines(esp)...),
 		// Their UUIDs are by what systemd-veritysetup-generator finds them.
 		rootDefinition:   {"Label=" + label, "UUID=" + dashed(i.Medium.RootHash[:32]), "CopyBlocks=" + i.Medium.Root, "ReadOnly=yes"},
 		verityDefinition: {"Label=" + label, "UUID=" + dashed(i.Medium.RootHash[32:]), "CopyBlocks=" + i.Medium.Verity, "ReadOnly=yes"},
@@ -117,6 +120,9 @@ func (i *Installer) write(ctx context.Context, disk Disk, wipe bool, sealed *sea
 	stop()
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", disk.Path, err)
+	}
+	if err := i.writeBootCode(disk.Path); err != nil {
+		return err
 	}
 	return forget(disk.Path)
 }
