@@ -18,7 +18,12 @@ var kernelArgs = Scenario{
 	Suite:  SuiteAll,
 	Shows:  "arguments of the kernel in the cloud-config are on its command line after one reboot of its own; changed and taken out, they are after the next; a power cut loses none",
 	OwnLab: true,
-	Run: func(ctx context.Context, t *T) error {
+	Run:    kernelArgsWith(false),
+}
+
+// kernelArgsWith runs on a machine with either firmware.
+func kernelArgsWith(bios bool) func(ctx context.Context, t *T) error {
+	return func(ctx context.Context, t *T) error {
 		// The first has an effect, the second only has to be there.
 		const first, second = "hugepages=2", "example.second=1"
 		config := func(args ...string) []byte {
@@ -78,7 +83,7 @@ var kernelArgs = Scenario{
 		}
 		return t.Steps(
 			step{"boot a machine with an argument: it reboots once, and then has it", func() (err error) {
-				if m, err = t.lab.Add(ctx, vm.MachineConfig{Name: agentName, UserData: config(first), Memory: agentMemory}); err != nil {
+				if m, err = t.lab.Add(ctx, vm.MachineConfig{Name: agentName, UserData: config(first), Memory: agentMemory, BIOS: bios}); err != nil {
 					return err
 				}
 				if err := m.PowerOn(ctx); err != nil {
@@ -146,5 +151,5 @@ var kernelArgs = Scenario{
 				return mustFail(ctx, m, "sudo sh -c 'ls /efi/loader/addons/*.efi || ls /state/kernel-args.json'")
 			}},
 		)
-	},
+	}
 }

@@ -31,6 +31,7 @@ type upgrades struct {
 	key   string // the file of the secret key
 	trust string // the public key
 	from  string // the version of the image
+	bios  bool   // the firmware of its machines
 }
 
 // newUpgrades serves a folder for payloads, and makes a key that signs them.

@@ -17,7 +17,7 @@ func (u *upgrades) bootPayloadAgent(ctx context.Context, trial string) (*vm.Mach
 	if err != nil {
 		return nil, err
 	}
-	m, err := u.t.lab.Boot(ctx, vm.MachineConfig{Name: agentName, UserData: userData, Memory: agentMemory})
+	m, err := u.t.lab.Boot(ctx, vm.MachineConfig{Name: agentName, UserData: userData, Memory: agentMemory, BIOS: u.bios})
 	if err != nil {
 		return nil, err
 	}

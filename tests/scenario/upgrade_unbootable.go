@@ -26,12 +26,18 @@ var upgradeUnbootable = Scenario{
 	Suite:  SuiteAll,
 	Shows:  "a version whose kernel panics is tried three times; the machine boots the version before by itself, and says what was wrong",
 	OwnLab: true,
-	Run: func(ctx context.Context, t *T) error {
+	Run:    unbootable(false),
+}
+
+// unbootable runs on a machine with either firmware.
+func unbootable(bios bool) func(ctx context.Context, t *T) error {
+	return func(ctx context.Context, t *T) error {
 		t.ExpectOnConsole(kernelPanics)
 		u, err := newUpgrades(t)
 		if err != nil {
 			return err
 		}
+		u.bios = bios
 		var m *vm.Machine
 		return t.Steps(
 			step{"build a version that can't boot", func() error { return u.build(ctx, "bad", "-cmdline", noInit) }},
@@ -43,7 +49,7 @@ var upgradeUnbootable = Scenario{
 			step{"three boots of it panic, and the machine goes back", func() error { return u.bootsInto(ctx, m, bootAttempts+1, "none of its 3 boots") }},
 			step{"skerry status says why", func() error { return u.saysWhy(ctx, m, "none of its 3 boots") }},
 		)
-	},
+	}
 }
 
 // bootsInto reboots the machine, which then boots so many times until it runs the version of the image again.

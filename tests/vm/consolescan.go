@@ -31,7 +31,7 @@ var trouble = []struct {
 	{"ordering cycle", regexp.MustCompile(`(?i)ordering cycle`)},
 	{"failed unit", regexp.MustCompile(`\[FAILED\]|\bFailed to start |\bFailed with result |Dependency failed for `)},
 	{"emergency mode", regexp.MustCompile(`You are in emergency mode|Entering emergency mode|Freezing execution|\(or press Control-D`)},
-	{"firmware could not boot", regexp.MustCompile(`BdsDxe: failed to (load|start)|BdsDxe: No bootable option`)},
+	{"firmware could not boot", regexp.MustCompile(`BdsDxe: failed to (load|start)|BdsDxe: No bootable option|No version of Skerry on this disk can be started`)},
 }
 
 // Allowance is a line that looks like trouble and is not, in every boot of every machine. The list is short and each

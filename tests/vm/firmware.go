@@ -60,6 +60,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// SetBIOS changes the firmware of the machine, which must be off.
+func (m *Machine) SetBIOS(bios bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process != nil {
+		return fmt.Errorf("change the firmware of %s: it is on", m.cfg.Name)
+	}
+	m.cfg.BIOS = bios
+	return nil
+}
+
 // accelerator is how QEMU runs the guest's code.
 type accelerator struct {
 	name string

@@ -68,8 +68,8 @@ type MachineConfig struct {
 	MediumFirst bool
 	// Netboot has the firmware boot from the network, by the first card, where it can't boot from the disk. See Lab.ServeBoot.
 	Netboot Netboot
-	// TPM gives the machine a TPM 2.0.
-	TPM bool
+	// TPM gives the machine a TPM 2.0, and BIOS SeaBIOS in the place of UEFI.
+	TPM, BIOS bool
 	// SecureBoot gives it a firmware that knows Secure Boot, and has no certificate yet (setup mode). Emulated it has one
 	// processor: OVMF's system management mode can wait for ever for a second one that QEMU emulates.
 	SecureBoot bool

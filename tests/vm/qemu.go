@@ -45,8 +45,9 @@ type hardware struct {
 	memory   int // MiB
 	disk     string
 	vars     string
-	seed     string // "" for none
-	firmware firmware
+	seed     string   // "" for none
+	firmware firmware // with bios, QEMU's own in its place
+	bios     bool
 	accel    accelerator
 	snapshot string // to start from, "" for power-on
 
@@ -114,7 +115,9 @@ func (h hardware) args() []string {
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
 	}
-	args = append(args, h.firmware.args(h.vars)...)
+	if !h.bios {
+		args = append(args, h.firmware.args(h.vars)...)
+	}
 	args = append(args, h.accel.args...)
 	for card, n := range h.nics {
 		args = append(args, n.args(card)...)
