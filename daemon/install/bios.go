@@ -31,12 +31,22 @@ SizeMaxBytes=1M
 	grubFile     = "core.img"
 )
 
+func biosFolder(architecture string) string {
+	if architecture != "amd64" {
+		return ""
+	}
+	return "/usr/lib/skerry/bios"
+}
+
 // stagedESP is a folder with what the EFI system partition gets beside what is on the medium's.
 func (i *Installer) stagedESP() string { return filepath.Join(i.Dir, "esp-more") }
 
 // defineBIOS writes the definition of GRUB's partition. It is not among the image's: a machine whose disk has none must not
 // look for space for it.
 func (i *Installer) defineBIOS(esp string) error {
+	if i.BIOS == "" {
+		return nil
+	}
 	text := biosPartition + "CopyBlocks=" + filepath.Join(i.BIOS, grubFile) + "\n"
 	if err := atomicfile.Write(filepath.Join(i.definitions(), biosDefinition), []byte(text), 0o600); err != nil {
 		return err
@@ -49,6 +59,9 @@ func (i *Installer) defineBIOS(esp string) error {
 
 // espLines have GRUB's folder be the one made here.
 func (i *Installer) espLines(esp string) []string {
+	if i.BIOS == "" {
+		return nil
+	}
 	return []string{
 		"ExcludeFiles=" + filepath.Join(esp, slot.GRUBDir),
 		"CopyFiles=" + filepath.Join(i.stagedESP(), slot.GRUBDir) + ":/" + slot.GRUBDir,
@@ -58,6 +71,9 @@ func (i *Installer) espLines(esp string) []string {
 // writeBootCode writes the code of the first sector. systemd-repart has emptied it; a power cut before this leaves a disk that
 // starts by UEFI only.
 func (i *Installer) writeBootCode(disk string) error {
+	if i.BIOS == "" {
+		return nil
+	}
 	code, err := os.ReadFile(filepath.Join(i.BIOS, bootCodeFile))
 	if err != nil {
 		return err
@@ -75,6 +91,9 @@ func (i *Installer) writeBootCode(disk string) error {
 
 // verifyBIOS reads back what a BIOS starts, from the first sector on.
 func (i *Installer) verifyBIOS(disk, esp string) error {
+	if i.BIOS == "" {
+		return nil
+	}
 	file, err := os.Open(disk)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -56,7 +57,7 @@ type Installer struct {
 	Version string
 	// Definitions is the folder of the image's repart.d(5), ByID that of udev's links.
 	Definitions, ByID string
-	// BIOS is the folder of the image with what machines with a BIOS start.
+	// BIOS is the folder of the image with what machines with a BIOS start; "" where no machine of this processor has one.
 	BIOS string
 	// Dir is a folder on a tmpfs, for definitions and mount points.
 	Dir string
@@ -75,7 +76,7 @@ type Installer struct {
 func New(medium live.Medium, version string, tell func(Progress), log *slog.Logger) *Installer {
 	return &Installer{
 		Medium: medium, Version: version,
-		Definitions: "/usr/lib/repart.d", ByID: "/dev/disk/by-id", BIOS: "/usr/lib/skerry/bios", Dir: "/run/skerry/install",
+		Definitions: "/usr/lib/repart.d", ByID: "/dev/disk/by-id", BIOS: biosFolder(runtime.GOARCH), Dir: "/run/skerry/install",
 		Run: run, CheckTPM: storage.Here().CheckTPM, Tell: tell, Log: log,
 	}
 }

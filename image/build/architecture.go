@@ -21,11 +21,12 @@ type architecture struct {
 	systemd string // as systemd, and mkosi, have it
 	efi     string // in the names of EFI programs
 	triplet string // the folder of its libraries
+	bios    bool   // its machines may have a BIOS
 }
 
 var architectures = map[string]architecture{
-	"amd64": {"amd64", "x86-64", "x64", "x86_64-linux-gnu"},
-	"arm64": {"arm64", "arm64", "aa64", "aarch64-linux-gnu"},
+	"amd64": {"amd64", "x86-64", "x64", "x86_64-linux-gnu", true},
+	"arm64": {"arm64", "arm64", "aa64", "aarch64-linux-gnu", false},
 }
 
 // findArchitecture returns the one with a name.

@@ -145,6 +145,19 @@ func placeGRUB(boot, core []byte) (code, partition []byte, err error) {
 // biosRoot is where the root has both, for installations.
 const biosRoot = "usr/lib/skerry/bios"
 
+// layBIOS lays GRUB's images there.
+func (b *build) layBIOS(dir string) error {
+	if !b.arch.bios {
+		return nil
+	}
+	for _, name := range []string{"boot.img", "core.img"} {
+		if err := copyFile(b.result("bios", name), filepath.Join(dir, name), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // layGRUBFolder makes GRUB's folder on an ESP. The program of the image knows what is in it, and writes it on a machine.
 func (b *build) layGRUBFolder(ctx context.Context, esp string) error {
 	if b.tree == "" {
@@ -177,6 +190,9 @@ func (b *build) writeBootCode(disk string) error {
 
 // checkBIOS checks that what a BIOS starts is where it looks.
 func (b *build) checkBIOS(disk string) error {
+	if !b.arch.bios {
+		return nil
+	}
 	file, err := os.Open(disk)
 	if err != nil {
 		return err
@@ -200,6 +216,9 @@ func (b *build) checkBIOS(disk string) error {
 
 // grubPackages are those whose files are in the image, and of which the base doesn't know.
 func (b *build) grubPackages() ([]debPackage, error) {
+	if !b.arch.bios {
+		return nil, nil
+	}
 	tree, err := os.OpenRoot(b.result("bios-tools", "tree"))
 	if err != nil {
 		return nil, err

@@ -29,8 +29,10 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 	if err := b.layESP(esp); err != nil {
 		return err
 	}
-	if err := b.layGRUBFolder(ctx, esp); err != nil {
-		return err
+	if b.arch.bios {
+		if err := b.layGRUBFolder(ctx, esp); err != nil {
+			return err
+		}
 	}
 	if err := b.setTimes(esp); err != nil { // they are in the vfat file system, too
 		return err
@@ -38,6 +40,13 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 	definitions := filepath.Join(dir, "repart")
 	if err := layTree(b.source("image/repart"), definitions); err != nil {
 		return err
+	}
+	binds := map[string]string{"out": dir, "repart": definitions, "esp": esp, "root": b.result("root", ""), "verity": b.result("verity", "")}
+	if b.arch.bios {
+		binds["bios"] = b.result("bios", "")
+		if err := copyFile(b.source("image/bios/repart.conf"), filepath.Join(definitions, "05-bios.conf"), 0o644); err != nil {
+			return err
+		}
 	}
 	rootUUID, verityUUID := partitionUUIDs(hash)
 	for name, partition := range map[string]struct{ uuid, label string }{
@@ -50,8 +59,6 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 			return err
 		}
 	}
-	binds := map[string]string{"out": dir, "repart": definitions, "esp": esp, "bios": b.result("bios", ""),
-		"root": b.result("root", ""), "verity": b.result("verity", "")}
 	err = b.inTools(ctx, binds, "systemd-repart", "--offline=yes", "--empty=create", "--size=auto",
 		"--sector-size=512", // with 4096, the default, firmware sees no file system on the ESP
 		"--architecture="+b.arch.systemd, "--dry-run=no", "--definitions=/mnt/repart",
@@ -59,8 +66,10 @@ func makeDisk(ctx context.Context, b *build, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.writeBootCode(filepath.Join(dir, "disk.raw")); err != nil {
-		return err
+	if b.arch.bios {
+		if err := b.writeBootCode(filepath.Join(dir, "disk.raw")); err != nil {
+			return err
+		}
 	}
 	if err := b.checkBIOS(filepath.Join(dir, "disk.raw")); err != nil {
 		return err

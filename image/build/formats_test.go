@@ -176,7 +176,7 @@ func TestFormatNames(t *testing.T) {
 			seen[name] = true
 		}
 	}
-	got, want := len(options{formats: true, profile: defaultProfile}.wanted()), len(steps)+len(formatToolSteps)+len(formats)
+	got, want := len(options{formats: true, profile: defaultProfile, goarch: "arm64"}.wanted()), len(steps)+len(formatToolSteps)+len(formats)
 	if got != want {
 		t.Errorf("%d steps, want %d", got, want)
 	}

@@ -57,10 +57,8 @@ func makeRoot(ctx context.Context, b *build, dir string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"boot.img", "core.img"} {
-		if err := copyFile(b.result("bios", name), filepath.Join(root, biosRoot, name), 0o644); err != nil {
-			return err
-		}
+	if err := b.layBIOS(filepath.Join(root, biosRoot)); err != nil {
+		return err
 	}
 	if err := writeFile(filepath.Join(root, "usr/lib/os-release"), b.osRelease()); err != nil {
 		return err

@@ -143,7 +143,7 @@ func TestSigningKeys(t *testing.T) {
 
 func TestSignSteps(t *testing.T) {
 	var names []string
-	for _, s := range (options{secureBootKey: "a"}).wanted() {
+	for _, s := range (options{secureBootKey: "a", goarch: defaultArchitecture}).wanted() {
 		names = append(names, s.name)
 	}
 	if got := strings.Join(names, " "); got != "tools base bios-tools bios root verity initrd sign-tools secure-boot uki disk" {

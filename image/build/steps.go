@@ -37,13 +37,17 @@ func (b *build) cacheName(step string) string {
 var steps = []step{
 	{"tools", "tools tree: mkosi, repart, ukify, erofs", toolsKey, makeTools},
 	{"base", "root file system from Debian packages", baseKey, makeBase},
-	{"bios-tools", "tools tree: GRUB", biosToolsKey, makeBIOSTools},
-	{"bios", "GRUB, for BIOS", biosKey, makeBIOS},
 	{"root", "erofs root: packages, overlay, programs", rootKey, makeRoot},
 	{"verity", "dm-verity hash tree", verityKey, makeVerity},
 	{"initrd", "initrd", initrdKey, makeInitrd},
 	{"uki", "unified kernel image", ukiKey, makeUKI},
 	{"disk", "partitions", diskKey, makeDisk},
+}
+
+// biosSteps come before the root where machines may have a BIOS.
+var biosSteps = []step{
+	{"bios-tools", "tools tree: GRUB", biosToolsKey, makeBIOSTools},
+	{"bios", "GRUB, for BIOS", biosKey, makeBIOS},
 }
 
 // formatToolSteps follow where an image is wanted in any other form than that of a disk.
@@ -67,9 +71,14 @@ func (o options) wanted() []step {
 		return o.extensionSteps()
 	}
 	all := slices.Clone(steps)
+	before := func(name string, more []step) {
+		all = slices.Insert(all, slices.IndexFunc(all, func(s step) bool { return s.name == name }), more...)
+	}
+	if architectures[o.goarch].bios {
+		before("root", biosSteps)
+	}
 	if o.secureBootKey != "" {
-		uki := slices.IndexFunc(all, func(s step) bool { return s.name == "uki" })
-		all = slices.Insert(all, uki, signSteps...)
+		before("uki", signSteps)
 	}
 	if o.iso || o.netboot || o.formats {
 		all = append(all, formatToolSteps...)
