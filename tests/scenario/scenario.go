@@ -87,6 +87,7 @@ var All = slices.Concat([]Scenario{
 	installPowerCut,
 	netboot,
 	netbootIPXE,
+	arm64Ready,
 	firewall,
 	foregroundServer,
 	netStaticTwoNICs,

@@ -114,7 +114,7 @@ func TestAllowancesHaveReasons(t *testing.T) {
 
 func TestFindingOfHost(t *testing.T) {
 	for _, kind := range trouble {
-		if got, want := (Finding{What: kind.what}).OfHost(), kind.what == stall && Accelerator() == tcg.name; got != want {
+		if got, want := (Finding{What: kind.what}).OfHost(), kind.what == stall && Accelerator() == tcg; got != want {
 			t.Errorf("%s: of the host: %t, want %t", kind.what, got, want)
 		}
 	}

@@ -55,7 +55,7 @@ func (f Finding) String() string {
 
 // OfHost says whether a finding tells of the machine that tests run on: processors that are emulated stand still when their
 // threads get no time. A guest that stands still by itself doesn't come to what its scenario waits for.
-func (f Finding) OfHost() bool { return f.What == stall && Accelerator() == tcg.name }
+func (f Finding) OfHost() bool { return f.What == stall && Accelerator() == tcg }
 
 // Scan returns the lines that mean trouble, except those allowed in general or by the caller.
 func Scan(lines []Line, also ...Allowance) []Finding {

@@ -39,16 +39,14 @@ type LabConfig struct {
 
 // Lab is a private network, or several, and the machines on them.
 type Lab struct {
-	cfg      LabConfig
-	ctx      context.Context
-	cancel   context.CancelFunc
-	sw       *ethernet.Switch
-	host     *ethernet.Host
-	hosts    []*ethernet.Host // beside host
-	firmware firmware
-	accel    accelerator
-	root     Partition // of the image, where machines are native
-	key      ssh.Signer
+	cfg    LabConfig
+	ctx    context.Context
+	cancel context.CancelFunc
+	sw     *ethernet.Switch
+	host   *ethernet.Host
+	hosts  []*ethernet.Host // beside host
+	root   Partition        // of the image, where machines are native
+	key    ssh.Signer
 
 	mu       sync.Mutex
 	machines []*Machine
@@ -99,12 +97,7 @@ func (l *Lab) findEngine() (err error) {
 		l.root, err = rootPartition(l.cfg.Image)
 		return err
 	}
-	if err := CheckHost(); err != nil {
-		return err
-	}
-	l.accel = chooseAccelerator()
-	l.firmware, err = findFirmware(firmwares)
-	return err
+	return CheckHost()
 }
 
 // Close switches all machines off, the hard way, and takes the network down. The files stay.

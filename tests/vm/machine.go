@@ -54,6 +54,8 @@ type MachineConfig struct {
 	FwCfg map[string][]byte
 	// User is who logs in with the lab's key, if not the image's own user. It needs sudo without a password.
 	User string
+	// Architecture is that of its processor, as Go has it: amd64, which is the default, or ARM64.
+	Architecture string
 	// Image is what the disk is made from, if not the lab's.
 	Image string
 	// Blank has the machine's disk empty, in the place of the image.
@@ -80,6 +82,7 @@ type MachineConfig struct {
 // Machine is one virtual machine: a disk, network cards and a switch to turn it on.
 type Machine struct {
 	lab      *Lab
+	arch     architecture
 	firmware firmware
 	cfg      MachineConfig
 	number   int              // from 1
@@ -110,9 +113,6 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error
 	if cfg.Disk == 0 && !l.cfg.Native {
 		cfg.Disk = defaultDisk
 	}
-	if cfg.SecureBoot && l.accel.name == tcg.name {
-		cfg.CPUs = 1
-	}
 	if cfg.NICs = slices.Clone(cfg.NICs); len(cfg.NICs) == 0 {
 		cfg.NICs = make([]NIC, 1)
 	}
@@ -140,10 +140,8 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error
 	if err := errors.Join(disk(), m.newStick(ctx)); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
 	}
-	if m.firmware = l.firmware; cfg.SecureBoot {
-		if m.firmware, err = findFirmware(secureFirmwares); err != nil {
-			return nil, fmt.Errorf("add %s: Secure Boot: %w", cfg.Name, err)
-		}
+	if err := m.chooseFirmware(); err != nil {
+		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
 	}
 	if err := newVars(ctx, m.firmware.vars, m.varsPath()); err != nil {
 		return nil, fmt.Errorf("add %s: %w", cfg.Name, err)
@@ -154,6 +152,24 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error
 		}
 	}
 	return m, nil
+}
+
+// chooseFirmware finds what makes machines of its architecture.
+func (m *Machine) chooseFirmware() (err error) {
+	if m.arch, err = findArchitecture(cmp.Or(m.cfg.Architecture, amd64.name)); err != nil {
+		return err
+	}
+	if !m.cfg.SecureBoot {
+		m.firmware, err = findFirmware(m.arch.firmwares)
+		return err
+	}
+	if m.arch.accelerator().name == tcg {
+		m.cfg.CPUs = 1
+	}
+	if m.firmware, err = findFirmware(secureFirmwares); err != nil {
+		return fmt.Errorf("Secure Boot: %w", err)
+	}
+	return nil
 }
 
 // Boot adds a machine and switches it on.

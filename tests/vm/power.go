@@ -86,8 +86,8 @@ func (m *Machine) start(ctx context.Context, console *Console, messages io.Write
 
 func (m *Machine) startVirtual(ctx context.Context, console *Console, messages io.Writer) (_ power, err error) {
 	h := hardware{
-		name: m.cfg.Name, cpus: m.cfg.CPUs, memory: m.cfg.Memory,
-		disk: m.disk, vars: m.varsPath(), firmware: m.firmware, bios: m.cfg.BIOS, accel: m.lab.accel, snapshot: m.snapshot,
+		name: m.cfg.Name, arch: m.arch, cpus: m.cfg.CPUs, memory: m.cfg.Memory,
+		disk: m.disk, vars: m.varsPath(), firmware: m.firmware, bios: m.cfg.BIOS, snapshot: m.snapshot,
 		disks: m.cfg.Disks, smbios: m.cfg.SMBIOS, credentials: m.cfg.Credentials,
 		discs: m.cfg.Discs, clock: m.cfg.Clock,
 		sata: m.cfg.SATA, medium: m.cfg.Medium, mediumFirst: m.cfg.MediumFirst,

@@ -24,9 +24,8 @@ import (
 )
 
 const (
-	qemuBinary = "qemu-system-x86_64"
-	qemuImg    = "qemu-img"
-	qemuIO     = "qemu-io"
+	qemuImg = "qemu-img"
+	qemuIO  = "qemu-io"
 )
 
 var lookPath = exec.LookPath
@@ -40,6 +39,7 @@ const (
 // hardware is what a machine is made of.
 type hardware struct {
 	name     string
+	arch     architecture
 	nics     []nic
 	cpus     int
 	memory   int // MiB
@@ -48,7 +48,6 @@ type hardware struct {
 	seed     string   // "" for none
 	firmware firmware // with bios, QEMU's own in its place
 	bios     bool
-	accel    accelerator
 	snapshot string // to start from, "" for power-on
 
 	disks       []string // read-only
@@ -101,7 +100,7 @@ var noPXE = []string{
 
 func (h hardware) args() []string {
 	args := []string{
-		"-nodefaults", "-no-user-config", "-display", "none",
+		"-machine", h.arch.machine, "-nodefaults", "-no-user-config", "-display", "none",
 		"-name", h.name,
 		"-smp", strconv.Itoa(h.cpus),
 		"-m", strconv.Itoa(h.memory),
@@ -118,7 +117,7 @@ func (h hardware) args() []string {
 	if !h.bios {
 		args = append(args, h.firmware.args(h.vars)...)
 	}
-	args = append(args, h.accel.args...)
+	args = append(args, h.arch.accelerator().args...)
 	for card, n := range h.nics {
 		args = append(args, n.args(card)...)
 		if n.netboot == NetbootUEFI {
@@ -227,7 +226,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 	}
 
 	var complaints bytes.Buffer
-	cmd := exec.Command(qemuBinary, h.args()...)
+	cmd := exec.Command(h.arch.qemu, h.args()...)
 	cmd.ExtraFiles = inherited
 	cmd.Stdout = out
 	if q.keys, err = cmd.StdinPipe(); err != nil {
@@ -255,7 +254,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 	if err := <-started; err != nil {
 		q.closeWires()
 		control.Close()
-		return nil, fmt.Errorf("start %s: %w", qemuBinary, err)
+		return nil, fmt.Errorf("start %s: %w", h.arch.qemu, err)
 	}
 	q.killOnce = sync.OnceFunc(func() {
 		cmd.Process.Kill() //nolint:errcheck // it may have ended already
@@ -264,7 +263,7 @@ func startQEMU(ctx context.Context, h hardware, out, messages io.Writer) (*qemu,
 		q.kill()
 		<-q.exited
 		q.closeWires()
-		return nil, fmt.Errorf("start %s: %w: %s", qemuBinary, err, strings.TrimSpace(complaints.String()))
+		return nil, fmt.Errorf("start %s: %w: %s", h.arch.qemu, err, strings.TrimSpace(complaints.String()))
 	}
 	for card, n := range h.nics {
 		if !n.unlinked {

@@ -22,7 +22,7 @@ var (
 
 // qemuVersion is the major and minor version of QEMU, 0 and 0 if it can't be told.
 var qemuVersion = sync.OnceValues(func() (major, minor int) {
-	said, err := exec.Command(qemuBinary, "--version").Output()
+	said, err := exec.Command(amd64.qemu, "--version").Output()
 	if err != nil {
 		return 0, 0
 	}
@@ -38,7 +38,7 @@ var qemuVersion = sync.OnceValues(func() (major, minor int) {
 // HasStaleBreakpoints reports whether guests here may run breakpoints that their kernel took away.
 func HasStaleBreakpoints() bool {
 	major, minor := qemuVersion()
-	return Accelerator() == tcg.name && (major < 8 || major == 8 && minor == 0)
+	return Accelerator() == tcg && (major < 8 || major == 8 && minor == 0)
 }
 
 // WithoutStaleBreakpoints returns a boot's lines without what the kernel said when it ran a breakpoint that it had taken
