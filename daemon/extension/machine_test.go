@@ -22,6 +22,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +112,7 @@ func image(signer, release string) []byte {
 	binary.LittleEndian.PutUint32(data[sector+80:], 4)
 	binary.LittleEndian.PutUint32(data[sector+84:], 128)
 	entry := data[2*sector+128:]
+	signatureType := signatureTypes[runtime.GOARCH]
 	copy(entry, signatureType[:])
 	binary.LittleEndian.PutUint64(entry[32:], 30)
 	binary.LittleEndian.PutUint64(entry[40:], 37)

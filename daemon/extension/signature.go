@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -28,9 +29,12 @@ const (
 	maxSignatures = 1 << 20 // far beyond what a signature needs, in bytes
 )
 
-// signatureType is the type of a partition with the signature of a root's hash tree on x86-64, as a table has it
-// (Discoverable Partitions Specification: 41092b05-9fc8-4523-994f-2def0408b176).
-var signatureType = [16]byte{0x05, 0x2b, 0x09, 0x41, 0xc8, 0x9f, 0x23, 0x45, 0x99, 0x4f, 0x2d, 0xef, 0x04, 0x08, 0xb1, 0x76}
+// signatureTypes are the types of a partition with the signature of a root's hash tree, by the processor, as a table has them
+// (Discoverable Partitions Specification: 41092b05-9fc8-4523-994f-2def0408b176, 6db69de6-29f4-4758-a7a5-962190f00ce3).
+var signatureTypes = map[string][16]byte{
+	"amd64": {0x05, 0x2b, 0x09, 0x41, 0xc8, 0x9f, 0x23, 0x45, 0x99, 0x4f, 0x2d, 0xef, 0x04, 0x08, 0xb1, 0x76},
+	"arm64": {0xe6, 0x9d, 0xb6, 0x6d, 0xf4, 0x29, 0x58, 0x47, 0xa7, 0xa5, 0x96, 0x21, 0x90, 0xf0, 0x0c, 0xe3},
+}
 
 // unsignedError is for an image that systemd can't even try to verify.
 type unsignedError struct{ why string }
@@ -80,6 +84,7 @@ func signaturePartition(image io.ReaderAt) (start, size int64, err error) {
 	if _, err := image.ReadAt(table, int64(at)*sector); err != nil {
 		return 0, 0, &unsignedError{"its partition table is cut off"}
 	}
+	signatureType := signatureTypes[runtime.GOARCH]
 	for ; len(table) > 0; table = table[entrySize:] {
 		if !bytes.Equal(table[:16], signatureType[:]) {
 			continue

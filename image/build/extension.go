@@ -122,7 +122,8 @@ func (b *build) makeExtension(ctx context.Context) error {
 		return err
 	}
 	binds := map[string]string{"work": work, "key": filepath.Dir(b.signKey), "cert": filepath.Dir(b.signCert)}
-	if err := b.inTools(ctx, binds, "systemd-repart", "--make-ddi=sysext", "--offline=yes", "--copy-source=/mnt/work/tree",
+	if err := b.inTools(ctx, binds, "systemd-repart", "--make-ddi=sysext", "--architecture="+b.arch.systemd, "--offline=yes",
+		"--copy-source=/mnt/work/tree",
 		"--private-key=/mnt/key/"+filepath.Base(b.signKey), "--certificate=/mnt/cert/"+filepath.Base(b.signCert),
 		"--seed="+uuidOf("extension", b.extension, b.extensionVersion), "/mnt/work/image.raw"); err != nil {
 		return err
