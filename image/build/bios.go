@@ -66,63 +66,76 @@ func biosKey(b *build, d *digest) {
 // makeBIOS makes boot.img, which is the code of the first sector of a disk, and core.img, which is what it loads: GRUB, as it
 // is on the first partition, whole. Both have the places on the disk written into them, so that nobody who copies them has to.
 func makeBIOS(ctx context.Context, b *build, dir string) error {
-	config, err := os.ReadFile(b.source("image/bios/grub.cfg"))
+	core, err := b.grubImage(ctx, dir, "i386-pc", "core.cfg", biosPrefix, grubModules)
 	if err != nil {
 		return err
 	}
-	when, err := b.time()
+	code, core, err := b.placeGRUB(core, biosPartitionStart)
 	if err != nil {
 		return err
 	}
-	var memdisk bytes.Buffer
-	archive := tar.NewWriter(&memdisk)
-	err = archive.WriteHeader(&tar.Header{Name: "grub.cfg", Mode: 0o644, Size: int64(len(config)), ModTime: when, Format: tar.FormatUSTAR})
-	if err != nil {
-		return err
-	}
-	if _, err := archive.Write(config); err != nil {
-		return err
-	}
-	if err := archive.Close(); err != nil {
-		return err
-	}
-	memdiskFile, image := filepath.Join(dir, "memdisk.tar"), filepath.Join(dir, "grub.img")
-	if err := os.WriteFile(memdiskFile, memdisk.Bytes(), 0o644); err != nil {
-		return err
-	}
-	binds := map[string]string{"out": dir, "bios": b.source("image/bios")}
-	// --memdisk sets the prefix, too: --prefix has to come after it.
-	args := []string{"grub-mkimage", "--format=i386-pc", "--output=/mnt/out/grub.img", "--memdisk=/mnt/out/memdisk.tar",
-		"--prefix=" + biosPrefix, "--config=/mnt/bios/core.cfg"}
-	if err := b.inTree(ctx, "bios-tools", binds, append(args, grubModules...)...); err != nil {
-		return err
-	}
-	boot, err := os.ReadFile(b.result("bios-tools", "tree/usr/lib/grub/i386-pc/boot.img"))
-	if err != nil {
-		return err
-	}
-	core, err := os.ReadFile(image)
-	if err != nil {
-		return err
-	}
-	if boot, core, err = placeGRUB(boot, core); err != nil {
-		return err
-	}
-	for name, data := range map[string][]byte{"boot.img": boot, "core.img": core} {
+	partition := make([]byte, biosPartitionSize)
+	copy(partition, core)
+	for name, data := range map[string][]byte{"boot.img": code, "core.img": partition} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-			return err
-		}
-	}
-	for _, name := range []string{memdiskFile, image} {
-		if err := os.Remove(name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// grubImage makes GRUB, in a format of grub-mkimage's, with image/bios/grub.cfg in it. config, of the same folder, starts that.
+// dir is a folder to work in.
+func (b *build) grubImage(ctx context.Context, dir, format, config, prefix string, modules []string) ([]byte, error) {
+	text, err := os.ReadFile(b.source("image/bios/grub.cfg"))
+	if err != nil {
+		return nil, err
+	}
+	when, err := b.time()
+	if err != nil {
+		return nil, err
+	}
+	var memdisk bytes.Buffer
+	archive := tar.NewWriter(&memdisk)
+	err = archive.WriteHeader(&tar.Header{Name: "grub.cfg", Mode: 0o644, Size: int64(len(text)), ModTime: when, Format: tar.FormatUSTAR})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := archive.Write(text); err != nil {
+		return nil, err
+	}
+	if err := archive.Close(); err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp(dir, "grub-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(work)
+	if err := os.WriteFile(filepath.Join(work, "memdisk.tar"), memdisk.Bytes(), 0o644); err != nil {
+		return nil, err
+	}
+	binds := map[string]string{"out": work, "bios": b.source("image/bios")}
+	// --memdisk sets the prefix, too: --prefix has to come after it.
+	args := []string{"grub-mkimage", "--format=" + format, "--output=/mnt/out/grub.img", "--memdisk=/mnt/out/memdisk.tar",
+		"--prefix=" + prefix, "--config=/mnt/bios/" + config}
+	if err := b.inTree(ctx, "bios-tools", binds, append(args, modules...)...); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(work, "grub.img"))
+}
+
+// placeGRUB returns the code of the first sector, and GRUB's image, for a disk on which that begins at a sector.
+func (b *build) placeGRUB(core []byte, at uint64) (code, placed []byte, err error) {
+	boot, err := os.ReadFile(b.result("bios-tools", "tree/usr/lib/grub/i386-pc/boot.img"))
+	if err != nil {
+		return nil, nil, err
+	}
+	return placeGRUB(boot, core, at)
+}
+
 // placeGRUB writes into GRUB's images where they are on the disk.
-func placeGRUB(boot, core []byte) (code, partition []byte, err error) {
+func placeGRUB(boot, core []byte, at uint64) (code, placed []byte, err error) {
 	switch {
 	case len(boot) != diskSector || boot[bootDriveCheck] != 0xeb || binary.LittleEndian.Uint64(boot[bootKernelSector:]) != 1:
 		return nil, nil, fmt.Errorf("the first sector of GRUB is not as that of 2.12 is")
@@ -134,12 +147,11 @@ func placeGRUB(boot, core []byte) (code, partition []byte, err error) {
 		return nil, nil, fmt.Errorf("the image of GRUB has a list of %d sectors from %d, want %d from 2", count, first, sectors)
 	}
 	code = bytes.Clone(boot[:bootCodeSize])
-	binary.LittleEndian.PutUint64(code[bootKernelSector:], biosPartitionStart)
+	binary.LittleEndian.PutUint64(code[bootKernelSector:], at)
 	code[bootDriveCheck], code[bootDriveCheck+1] = 0x90, 0x90 // nop
-	partition = make([]byte, biosPartitionSize)
-	copy(partition, core)
-	binary.LittleEndian.PutUint64(partition[coreBlocks:], biosPartitionStart+1)
-	return code, partition, nil
+	placed = bytes.Clone(core)
+	binary.LittleEndian.PutUint64(placed[coreBlocks:], at+1)
+	return code, placed, nil
 }
 
 // biosRoot is where the root has both, for installations.
@@ -177,13 +189,20 @@ func (b *build) writeBootCode(disk string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(disk, os.O_RDWR, 0)
+	return writeAt(disk, map[int64][]byte{0: code})
+}
+
+// writeAt writes into a file, by offsets in bytes.
+func writeAt(path string, parts map[int64][]byte) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	if _, err := file.WriteAt(code, 0); err != nil {
-		file.Close()
-		return err
+	for at, data := range parts {
+		if _, err := file.WriteAt(data, at); err != nil {
+			file.Close()
+			return err
+		}
 	}
 	return file.Close()
 }

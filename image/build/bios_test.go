@@ -22,16 +22,16 @@ func grubImages() (boot, core []byte) {
 
 func TestPlaceGRUB(t *testing.T) {
 	boot, core := grubImages()
-	code, partition, err := placeGRUB(boot, core)
+	code, placed, err := placeGRUB(boot, core, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(code) != 440 || binary.LittleEndian.Uint64(code[0x5c:]) != 2048 || code[0x66] != 0x90 || code[0x67] != 0x90 || code[0x68] != 0xaa {
 		t.Errorf("the first sector is %x", code)
 	}
-	if len(partition) != 1<<20 || binary.LittleEndian.Uint64(partition[500:]) != 2049 || binary.LittleEndian.Uint16(partition[508:]) != 4 ||
-		!bytes.Equal(partition[diskSector:len(core)], core[diskSector:]) {
-		t.Error("the partition is not the image with its place")
+	if len(placed) != len(core) || binary.LittleEndian.Uint64(placed[500:]) != 2049 || binary.LittleEndian.Uint16(placed[508:]) != 4 ||
+		!bytes.Equal(placed[diskSector:], core[diskSector:]) {
+		t.Error("it is not the image with its place")
 	}
 	for name, change := range map[string]func(boot, core []byte) ([]byte, []byte){
 		"another first sector": func(boot, core []byte) ([]byte, []byte) { boot[bootKernelSector]++; return boot, core },
@@ -41,7 +41,8 @@ func TestPlaceGRUB(t *testing.T) {
 		"too large":            func(boot, core []byte) ([]byte, []byte) { return boot, append(core, make([]byte, 1<<20)...) },
 		"empty":                func(boot, _ []byte) ([]byte, []byte) { return boot, nil },
 	} {
-		if _, _, err := placeGRUB(change(grubImages())); err == nil || !strings.Contains(err.Error(), "GRUB") {
+		boot, core := change(grubImages())
+		if _, _, err := placeGRUB(boot, core, 2048); err == nil || !strings.Contains(err.Error(), "GRUB") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func isoKey(b *build, d *digest) {
-	d.text(b.keys["format-tools"], b.keys["uki"], b.version(), b.epoch)
+	d.text(b.keys["format-tools"], b.keys["uki"], b.keys["bios"], b.version(), b.epoch)
 	d.tree(b.source("image/loader.conf"))
 	d.tree(b.source("image/iso"))
 	b.signing(d)
@@ -55,13 +55,18 @@ func makeISO(ctx context.Context, b *build, dir string) error {
 	if err := b.makeLiveESP(ctx, dir, filepath.Join(tree, "skerry/esp.img"), hash); err != nil {
 		return err
 	}
+	if err := b.layISOGRUB(ctx, dir, tree); err != nil {
+		return err
+	}
 	if err := b.setTimes(tree); err != nil {
 		return err
 	}
-	binds := map[string]string{"out": dir}
-	err = b.inTree(ctx, "format-tools", binds, "xorriso", "-as", "mkisofs", "-quiet", "-o", "/mnt/out/skerry.iso",
-		"-V", "SKERRY", "-r", "-J", "-e", "skerry/esp.img", "-no-emul-boot", "/mnt/out/tree")
-	if err != nil {
+	args := []string{"xorriso", "-as", "mkisofs", "-quiet", "-o", "/mnt/out/skerry.iso", "-V", "SKERRY", "-r", "-J"}
+	if b.arch.bios {
+		args = append(args, "-b", isoGRUBOfCD, "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info", "-eltorito-alt-boot")
+	}
+	args = append(args, "-e", "skerry/esp.img", "-no-emul-boot", "/mnt/out/tree")
+	if err := b.inTree(ctx, "format-tools", map[string]string{"out": dir}, args...); err != nil {
 		return err
 	}
 	if err := b.partitionISO(ctx, dir, hash); err != nil {
@@ -98,6 +103,11 @@ func (b *build) makeLiveESP(ctx context.Context, dir, image, hash string) error 
 	}
 	if err := b.signEFI(ctx, filepath.Join(addons, "live.addon.efi")); err != nil {
 		return err
+	}
+	if b.arch.bios {
+		if err := b.layGRUBFolder(ctx, esp); err != nil {
+			return err
+		}
 	}
 	if err := b.setTimes(esp); err != nil {
 		return err
@@ -167,7 +177,11 @@ func (b *build) partitionISO(ctx context.Context, dir, hash string) error {
 	if err != nil {
 		return err
 	}
-	script, err := isoTable(string(report), hash)
+	found, err := isoExtents(string(report))
+	if err != nil {
+		return err
+	}
+	script, err := isoTable(found, hash)
 	if err != nil {
 		return err
 	}
@@ -183,31 +197,38 @@ func (b *build) partitionISO(ctx context.Context, dir, hash string) error {
 			return err
 		}
 	}
-	return nil
+	return b.startISO(filepath.Join(dir, "skerry.iso"), found)
 }
 
-// isoTable makes sfdisk's script of where xorriso has put the files.
-func isoTable(report, hash string) (string, error) {
-	type extent struct{ first, bytes int64 }
-	found := map[string]extent{}
+// isoExtent is where a file is in an ISO image: its first block, and its size in bytes.
+type isoExtent struct{ first, bytes int64 }
+
+// isoExtents reads xorriso's report.
+func isoExtents(report string) (map[string]isoExtent, error) {
+	found := map[string]isoExtent{}
 	for _, m := range reported.FindAllStringSubmatch(report, -1) {
 		first, err := strconv.ParseInt(m[1], 10, 64)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		size, err := strconv.ParseInt(m[2], 10, 64)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		found[m[3]] = extent{first, size}
+		found[m[3]] = isoExtent{first, size}
 	}
+	return found, nil
+}
+
+// isoTable makes sfdisk's script of where xorriso has put the files.
+func isoTable(found map[string]isoExtent, hash string) (string, error) {
 	var script strings.Builder
 	// 64 sectors are the system area of ISO 9660.
 	fmt.Fprintf(&script, "label: gpt\nunit: sectors\nsector-size: %d\nfirst-lba: 64\nlabel-id: %s\n", diskSector, isoUUID("table", hash))
 	for _, p := range isoPartitions {
 		e, ok := found[p.file]
 		if !ok {
-			return "", fmt.Errorf("xorriso doesn't say where %s is in the ISO image:\n%s", p.file, report)
+			return "", fmt.Errorf("xorriso doesn't say where %s is in the ISO image", p.file)
 		}
 		fmt.Fprintf(&script, "start=%d, size=%d, type=%s, uuid=%s, name=\"%s\"\n", e.first*isoSector/diskSector,
 			(e.bytes+diskSector-1)/diskSector, p.kind, isoUUID(p.name, hash), p.name)

@@ -70,6 +70,7 @@ var All = slices.Concat([]Scenario{
 	upgradeDiskFull,
 	upgradeUnbootable,
 	biosReady,
+	biosISOInstall,
 	biosKernelArgs,
 	biosUpgradeUnbootable,
 	upgradeNeverReady,

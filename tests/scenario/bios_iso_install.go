@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"context"
+
+	"github.com/skerry-os/skerry/tests/vm"
+)
+
+var biosISOInstall = Scenario{
+	Name:   "bios-iso-install",
+	Suite:  SuiteAll,
+	Shows:  "a machine with a BIOS and an empty disk that boots the ISO image from a CD drive installs itself, boots from its disk, and is Ready; from a USB stick another one boots the live system",
+	OwnLab: true,
+	Run: func(ctx context.Context, t *T) error {
+		m, err := t.addToInstall(ctx, "#cloud-config\nskerry:\n  install: {serial: disk}\n  cluster: {token: of-the-installed}\n",
+			vm.MachineConfig{Name: serverName, BIOS: true})
+		if err != nil {
+			return err
+		}
+		return t.Steps(
+			step{"it installs itself", func() error {
+				if err := m.PowerOn(ctx); err != nil {
+					return err
+				}
+				return t.installs(ctx, m)
+			}},
+			step{"it boots from its disk, and its node is Ready", func() error {
+				_, err := m.WaitServer(ctx)
+				return err
+			}},
+			step{"it runs from its disk, started by the BIOS", func() error {
+				if err := isInstalled(ctx, m); err != nil {
+					return err
+				}
+				return bootedBy(ctx, m, true)
+			}},
+			step{"a USB stick boots the live system", func() error {
+				m.PowerCut()
+				live, err := t.addToInstall(ctx, "", vm.MachineConfig{Name: "live", BIOS: true, MediumIsStick: true})
+				if err != nil {
+					return err
+				}
+				if err := live.PowerOn(ctx); err != nil {
+					return err
+				}
+				_, err = live.WaitConsole(ctx, installTimeout, saysLive)
+				return err
+			}},
+		)
+	},
+}
