@@ -46,7 +46,7 @@ var upgradeDiskFull = Scenario{
 				if err != nil {
 					return err
 				}
-				if out, err := m.Run(ctx, "sudo find /var/lib/skerry/upgrade -type f"); err != nil || strings.TrimSpace(out) != "" {
+				if out, err := m.Run(ctx, "sudo sh -c '[ ! -e /var/lib/skerry/upgrade ] || find /var/lib/skerry/upgrade -type f'"); err != nil || strings.TrimSpace(out) != "" {
 					return errors.Join(err, fmt.Errorf("it has fetched %q", out))
 				}
 				return nil
