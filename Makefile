@@ -53,11 +53,14 @@ KLDFLAGS := $(LDFLAGS) \
 	-X $(K8S).gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION)
 BUILD    := GOARCH=$(ARCH) $(GO) build
 
+# Set where programs of ARCH don't run on this machine by themselves.
+FOREIGN  := $(if $(filter $(ARCH),$(shell dpkg --print-architecture 2>/dev/null)),,yes)
+
 # What the host needs beside Go. mmdebstrap makes the tools tree that the image
 # is built in; the rest boots it.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
                  systemd-container nftables swtpm \
-                 $(if $(filter $(ARCH),$(shell dpkg --print-architecture 2>/dev/null)),,qemu-user-static binfmt-support)
+                 $(if $(FOREIGN),qemu-user-static binfmt-support) $(if $(FOLDER),qemu-system-arm qemu-efi-aarch64)
 
 # The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
 TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server nats-server
@@ -81,6 +84,7 @@ deps: go ## install the host packages that are missing (apt, sudo if you are not
 	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
 	  $(SUDO) apt-get update -q >/dev/null; \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi
+	@$(if $(FOREIGN),$(SUDO) update-binfmts --enable qemu-$(if $(filter arm64,$(ARCH)),aarch64,x86_64))
 
 .PHONY: binaries
 binaries: go ## build skerry's own programs into build/tree
@@ -180,6 +184,7 @@ test: image unit ## everything that continuous integration runs: unit tests and 
 .PHONY: test-all
 test-all: iso unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice
 	@$(MAKE) --no-print-directory iso PROFILE=metal
+	@$(MAKE) --no-print-directory image ARCH=arm64
 	@$(SCENARIO) --suite test-all --image $(IMAGE)
 
 FUZZTIME ?= 1m

@@ -72,11 +72,15 @@ var arm64Ready = Scenario{
 	},
 }
 
-// arm64Image is the raw image of arm64, beside that of amd64.
+// arm64Image is the raw image of arm64: the lab's, or the one beside it.
 func (t *T) arm64Image() (string, error) {
-	path := strings.TrimSuffix(t.Image, "-amd64.raw") + "-arm64.raw"
+	const ours = "-" + vm.ARM64 + ".raw"
+	path := t.Image
+	if !strings.HasSuffix(path, ours) {
+		path = strings.TrimSuffix(path, "-amd64.raw") + ours
+	}
 	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%w: run `make image ARCH=arm64`", err)
+		return "", fmt.Errorf("%w: run `make scenario NAME=%s ARCH=%s`", err, t.name, vm.ARM64)
 	}
 	return path, nil
 }
