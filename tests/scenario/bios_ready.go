@@ -61,7 +61,7 @@ var biosReady = Scenario{
 				if err := move(true); err != nil {
 					return err
 				}
-				return c.AreReady(ctx, serverName)
+				return c.WaitReady(ctx, serverName)
 			}},
 		)
 	},
