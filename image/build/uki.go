@@ -10,7 +10,8 @@ import (
 )
 
 func ukiKey(b *build, d *digest) {
-	d.text(b.keys["tools"], b.keys["verity"], b.keys["initrd"], b.cmdline)
+	d.text(b.keys["tools"], b.keys["verity"], b.keys["initrd"], b.cmdline,
+		mainProfile, resetProfile, resetArgument, resetRelease(b.osRelease()))
 	for _, file := range b.layers("cmdline") {
 		d.tree(file)
 	}
@@ -42,6 +43,13 @@ func (b *build) kernelCommandLine() (string, error) {
 	return strings.Join(words, " "), nil
 }
 
+// resetRelease is the os-release of the boot menu's entry for a reset, by which systemd-boot sorts it behind all others. By
+// profiles it doesn't where attempts are counted: it compares the name of one with a count to that of the other without, and 257
+// started the reset when a new version was to be tried.
+func resetRelease(release string) string {
+	return strings.Replace(release, "\nIMAGE_ID=skerry\n", "\nIMAGE_ID=skerry-reset\n", 1)
+}
+
 // makeUKI makes skerry.efi: kernel, initrd and command line in one file that the firmware can start.
 func makeUKI(ctx context.Context, b *build, dir string) error {
 	cmdline, err := b.kernelCommandLine()
@@ -55,9 +63,13 @@ func makeUKI(ctx context.Context, b *build, dir string) error {
 	if err := writeFile(filepath.Join(dir, "os-release"), b.osRelease()); err != nil {
 		return err
 	}
+	if err := writeFile(filepath.Join(dir, "os-release.reset"), resetRelease(b.osRelease())); err != nil {
+		return err
+	}
 	binds := map[string]string{"out": dir, "base": b.result("base", ""), "initrd": b.result("initrd", "")}
 	// Another entry of the boot menu: the same kernel with one more argument (systemd-stub(7), multi-profile images).
 	err = b.inTools(ctx, binds, "ukify", "build", "--profile="+resetProfile, "--cmdline="+cmdline+" "+resetArgument,
+		"--os-release=@/mnt/out/os-release.reset",
 		"--stub=/mnt/base/root/"+b.arch.efiProgram("addon", ".efi.stub"), "--output=/mnt/out/reset.efi")
 	if err != nil {
 		return err
@@ -73,8 +85,10 @@ func makeUKI(ctx context.Context, b *build, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(dir, "reset.efi")); err != nil {
-		return err
+	for _, name := range []string{"reset.efi", "os-release.reset"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			return err
+		}
 	}
 	return b.signEFI(ctx, filepath.Join(dir, "skerry.efi"))
 }

@@ -31,6 +31,7 @@ var trouble = []struct {
 	{"ordering cycle", regexp.MustCompile(`(?i)ordering cycle`)},
 	{"failed unit", regexp.MustCompile(`\[FAILED\]|\bFailed to start |\bFailed with result |Dependency failed for `)},
 	{"emergency mode", regexp.MustCompile(`You are in emergency mode|Entering emergency mode|Freezing execution|\(or press Control-D`)},
+	{"reset that nobody chose", regexp.MustCompile(`Reset of this machine\. What is to go`)},
 	{"firmware could not boot", regexp.MustCompile(`BdsDxe: failed to (load|start)|BdsDxe: No bootable option|No version of Skerry on this disk can be started`)},
 }
 
