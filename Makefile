@@ -53,6 +53,8 @@ KLDFLAGS := $(LDFLAGS) \
 	-X $(K8S).gitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION)
 BUILD    := GOARCH=$(ARCH) $(GO) build
 
+# As the kernel has it.
+MACHINE := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
 # Set where programs of ARCH don't run on this machine by themselves.
 FOREIGN  := $(if $(filter $(ARCH),$(shell dpkg --print-architecture 2>/dev/null)),,yes)
 
@@ -84,7 +86,7 @@ deps: go ## install the host packages that are missing (apt, sudo if you are not
 	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
 	  $(SUDO) apt-get update -q >/dev/null; \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -q -y --no-install-recommends $$missing >/dev/null; fi
-	@$(if $(FOREIGN),$(SUDO) update-binfmts --enable qemu-$(if $(filter arm64,$(ARCH)),aarch64,x86_64))
+	@$(if $(FOREIGN),[ -e /proc/sys/fs/binfmt_misc/qemu-$(MACHINE) ] || $(SUDO) update-binfmts --enable qemu-$(MACHINE))
 
 .PHONY: binaries
 binaries: go ## build skerry's own programs into build/tree
