@@ -47,8 +47,9 @@ var upgradeTampered = Scenario{
 					{"unsigned", "not signed", exitRefused},
 					{"stranger", "it is signed by key", exitRefused},
 					{"manifest", "is not what key", exitRefused},
-					{"root", "root.erofs.zst is not what the signed manifest says", 1},
+					// The kernel is fetched first, and a whole one isn't fetched again.
 					{"kernel", "skerry.efi.zst is not what the signed manifest says", 1},
+					{"root", "root.erofs.zst is not what the signed manifest says", 1},
 				} {
 					if err := refusesPayload(ctx, m, bad.name, bad.says, bad.code); err != nil {
 						return err

@@ -167,7 +167,7 @@ func (m *Machine) chooseFirmware() (err error) {
 		m.cfg.CPUs = 1
 	}
 	if m.firmware, err = findFirmware(secureFirmwares); err != nil {
-		return fmt.Errorf("Secure Boot: %w", err)
+		return fmt.Errorf("with Secure Boot: %w", err)
 	}
 	return nil
 }
