@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -63,6 +64,24 @@ func (f firmware) args(vars string) []string {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// chooseFirmware finds what makes machines of its architecture.
+func (m *Machine) chooseFirmware() (err error) {
+	if m.arch, err = findArchitecture(cmp.Or(m.cfg.Architecture, amd64.name)); err != nil {
+		return err
+	}
+	if !m.cfg.SecureBoot {
+		m.firmware, err = findFirmware(m.arch.firmwares)
+		return err
+	}
+	if m.arch.accelerator().name == tcg {
+		m.cfg.CPUs = 1
+	}
+	if m.firmware, err = findFirmware(secureFirmwares); err != nil {
+		return fmt.Errorf("with Secure Boot: %w", err)
+	}
+	return nil
 }
 
 // SetBIOS changes the firmware of the machine, which must be off.

@@ -154,24 +154,6 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error
 	return m, nil
 }
 
-// chooseFirmware finds what makes machines of its architecture.
-func (m *Machine) chooseFirmware() (err error) {
-	if m.arch, err = findArchitecture(cmp.Or(m.cfg.Architecture, amd64.name)); err != nil {
-		return err
-	}
-	if !m.cfg.SecureBoot {
-		m.firmware, err = findFirmware(m.arch.firmwares)
-		return err
-	}
-	if m.arch.accelerator().name == tcg {
-		m.cfg.CPUs = 1
-	}
-	if m.firmware, err = findFirmware(secureFirmwares); err != nil {
-		return fmt.Errorf("with Secure Boot: %w", err)
-	}
-	return nil
-}
-
 // Boot adds a machine and switches it on.
 func (l *Lab) Boot(ctx context.Context, cfg MachineConfig) (*Machine, error) {
 	m, err := l.Add(ctx, cfg)
