@@ -55,10 +55,13 @@ func Write(esp string, coming ...UKI) error {
 	if err != nil {
 		return err
 	}
-	text := entries(append(ukis, coming...), func(version string) ([]string, error) {
+	text, err := entries(append(ukis, coming...), func(version string) ([]string, error) {
 		own, err := addonsIn(filepath.Join(esp, slot.UKIDir, "skerry_"+version+".efi.extra.d"))
 		return append(slices.Clone(addons), own...), err
 	})
+	if err != nil {
+		return err
+	}
 	return write(dir, text)
 }
 
@@ -79,7 +82,11 @@ func Create(esp, from string, plain bool) error {
 	if err != nil {
 		return err
 	}
-	return write(dir, entries(ukis, func(string) ([]string, error) { return nil, nil }))
+	text, err := entries(ukis, func(string) ([]string, error) { return nil, nil })
+	if err != nil {
+		return err
+	}
+	return write(dir, text)
 }
 
 func write(dir, text string) error {
@@ -107,8 +114,9 @@ func list(esp string) ([]UKI, error) {
 	return ukis, nil
 }
 
-// entries is the text that GRUB reads. What can't be read boots nothing by UEFI either, and is left out.
-func entries(ukis []UKI, addons func(version string) ([]string, error)) string {
+// entries is the text that GRUB reads. A UKI that can't be read boots nothing by UEFI either, and is left out; one whose addons
+// can't be read would be missing where it could be started, so that is an error.
+func entries(ukis []UKI, addons func(version string) ([]string, error)) (string, error) {
 	ukis = slices.Clone(ukis)
 	slices.SortStableFunc(ukis, func(a, b UKI) int { return slot.Compare(b.Version, a.Version) })
 	ukis = slices.CompactFunc(ukis, func(a, b UKI) bool { return a.Version == b.Version })
@@ -122,7 +130,7 @@ func entries(ukis []UKI, addons func(version string) ([]string, error)) string {
 		}
 		more, err := addons(u.Version)
 		if err != nil {
-			continue
+			return "", err
 		}
 		index++
 		where := fmt.Sprintf("%d %s %s %s", index, quote(u.Version), i.linux, i.initrd)
@@ -132,7 +140,7 @@ func entries(ukis []UKI, addons func(version string) ([]string, error)) string {
 		}
 	}
 	text.WriteString("set complete=yes\n")
-	return text.String()
+	return text.String(), nil
 }
 
 // addonsIn reads the command lines of the addons in a folder, in the order of systemd-stub. One that is broken is passed over,

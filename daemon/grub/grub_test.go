@@ -5,6 +5,7 @@ package grub
 import (
 	"debug/pe"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -158,6 +159,16 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+// TestUnreadableAddons: entries without a version that can be started are not written.
+func TestUnreadableAddons(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "uki")
+	put(t, path, ukiOf(t, usual("ro")...))
+	_, err := entries([]UKI{{"1", path}}, func(string) ([]string, error) { return nil, os.ErrPermission })
+	if !errors.Is(err, os.ErrPermission) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestManyUKIs: no more than GRUB counts attempts of.
 func TestManyUKIs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "uki")
@@ -166,7 +177,10 @@ func TestManyUKIs(t *testing.T) {
 	for _, version := range []string{"1", "2", "3", "4", "5", "5"} {
 		ukis = append(ukis, UKI{version, path})
 	}
-	text := entries(ukis, func(string) ([]string, error) { return nil, nil })
+	text, err := entries(ukis, func(string) ([]string, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
 	if n := strings.Count(text, "\nkernel "); n != maxEntries || !strings.Contains(text, "kernel 4 '2'") {
 		t.Errorf("got %d: %s", n, text)
 	}

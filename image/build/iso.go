@@ -228,7 +228,7 @@ func isoTable(found map[string]isoExtent, hash string) (string, error) {
 	for _, p := range isoPartitions {
 		e, ok := found[p.file]
 		if !ok {
-			return "", fmt.Errorf("xorriso doesn't say where %s is in the ISO image", p.file)
+			return "", fmt.Errorf("xorriso doesn't say where %s is in the ISO image, but where %v are", p.file, found)
 		}
 		fmt.Fprintf(&script, "start=%d, size=%d, type=%s, uuid=%s, name=\"%s\"\n", e.first*isoSector/diskSector,
 			(e.bytes+diskSector-1)/diskSector, p.kind, isoUUID(p.name, hash), p.name)
