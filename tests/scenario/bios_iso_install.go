@@ -14,22 +14,11 @@ var biosISOInstall = Scenario{
 	Shows:  "a machine with a BIOS and an empty disk that boots the ISO image from a CD drive installs itself, boots from its disk, and is Ready; another one boots the live system from a disk that the image was written to",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
-		m, err := t.addToInstall(ctx, "#cloud-config\nskerry:\n  install: {serial: disk}\n  cluster: {token: of-the-installed}\n",
-			vm.MachineConfig{Name: serverName, BIOS: true})
+		m, steps, err := t.installFromCDROM(ctx, true)
 		if err != nil {
 			return err
 		}
-		return t.Steps(
-			step{"it installs itself", func() error {
-				if err := m.PowerOn(ctx); err != nil {
-					return err
-				}
-				return t.installs(ctx, m)
-			}},
-			step{"it boots from its disk, and its node is Ready", func() error {
-				_, err := m.WaitServer(ctx)
-				return err
-			}},
+		return t.Steps(append(steps,
 			step{"it runs from its disk, started by the BIOS", func() error {
 				if err := isInstalled(ctx, m); err != nil {
 					return err
@@ -50,6 +39,6 @@ var biosISOInstall = Scenario{
 				_, err = live.WaitConsole(ctx, installTimeout, saysLive)
 				return err
 			}},
-		)
+		)...)
 	},
 }
