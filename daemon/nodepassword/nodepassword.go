@@ -65,22 +65,43 @@ func NewStore(client kubernetes.Interface) *Store {
 // reserves the name if it is free. Its error wraps ErrMismatch or ErrNotStored,
 // or tells why the Secret couldn't be read.
 func (s *Store) Ensure(ctx context.Context, node, password string) error {
-	// A second round is needed when another server creates the Secret between
-	// our look and our attempt.
-	for range 2 {
+	// Another round is needed when the Secret changes between our look and our
+	// attempt: another server creates it, or it is collected after its Node.
+	for range 3 {
 		secret, err := s.client.CoreV1().Secrets(namespace).Get(ctx, SecretName(node), metav1.GetOptions{})
-		if err == nil {
-			return s.verify(node, secret, password)
-		}
-		if !apierrors.IsNotFound(err) {
+		switch {
+		case err == nil:
+			if err := s.verify(node, secret, password); err != nil {
+				return err
+			}
+			err = s.keep(ctx, node, secret)
+		case apierrors.IsNotFound(err):
+			err = s.create(ctx, node, password)
+		default:
 			return fmt.Errorf("read password of node %s: %w", node, err)
 		}
-		err = s.create(ctx, node, password)
-		if err == nil || !apierrors.IsAlreadyExists(err) {
+		changed := apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) || apierrors.IsConflict(err)
+		if !changed || errors.Is(err, ErrNotStored) {
 			return err
 		}
 	}
 	return fmt.Errorf("password of node %s: created and deleted while it was looked at", node)
+}
+
+// keep sees to it that a Secret whose Node was deleted isn't collected when the
+// machine has come back before that: the name would be free under its feet.
+func (s *Store) keep(ctx context.Context, node string, secret *corev1.Secret) error {
+	if len(secret.OwnerReferences) == 0 {
+		return nil
+	}
+	obj, err := s.client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		return s.own(ctx, secret, ownerReference(obj))
+	case apierrors.IsNotFound(err):
+		return s.own(ctx, secret)
+	}
+	return fmt.Errorf("look for node %s: %w", node, err)
 }
 
 func (s *Store) create(ctx context.Context, node, password string) error {
@@ -149,15 +170,19 @@ func (s *Store) Adopt(ctx context.Context, node *corev1.Node) error {
 	if err != nil {
 		return fmt.Errorf("read password of node %s: %w", node.Name, err)
 	}
-	want := ownerReference(node)
+	return s.own(ctx, secret, ownerReference(node))
+}
+
+// own makes owners, one Node or none, the only owners of a Secret: a reference
+// to an earlier Node of this name would have it collected.
+func (s *Store) own(ctx context.Context, secret *corev1.Secret, owners ...metav1.OwnerReference) error {
 	for _, owner := range secret.OwnerReferences {
-		if owner.UID == want.UID {
+		if len(owners) > 0 && owner.UID == owners[0].UID {
 			return nil
 		}
 	}
-	// A reference to an earlier Node of this name would have the Secret collected.
-	secret.OwnerReferences = []metav1.OwnerReference{want}
-	if _, err := secrets.Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
+	secret.OwnerReferences = owners
+	if _, err := s.client.CoreV1().Secrets(namespace).Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("set owner of Secret %s/%s: %w", namespace, secret.Name, err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -131,4 +132,72 @@ func TestAdopt(t *testing.T) {
 	if owners := secretOf(t, client, "agent-2").OwnerReferences; len(owners) != 1 || owners[0].UID != "uid-3" {
 		t.Errorf("owners %v", owners)
 	}
+}
+
+// TestComeBack: a machine that registers again between the deletion of its Node and that of the Secret which the Node owned
+// must not lose the Secret afterwards.
+func TestComeBack(t *testing.T) {
+	ctx := context.Background()
+	owned := func(t *testing.T) (*fake.Clientset, *Store) {
+		client := fake.NewClientset(node("agent-1", "uid-1"))
+		store := NewStore(client)
+		if err := store.Ensure(ctx, "agent-1", "right"); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.CoreV1().Nodes().Delete(ctx, "agent-1", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return client, store
+	}
+	t.Run("before the Secret is collected", func(t *testing.T) {
+		client, store := owned(t)
+		if err := store.Ensure(ctx, "agent-1", "right"); err != nil {
+			t.Fatal(err)
+		}
+		if owners := secretOf(t, client, "agent-1").OwnerReferences; len(owners) != 0 {
+			t.Errorf("owned by %v, which is gone", owners)
+		}
+	})
+	t.Run("with another Node", func(t *testing.T) {
+		client, store := owned(t)
+		if err := client.Tracker().Add(node("agent-1", "uid-2")); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Ensure(ctx, "agent-1", "right"); err != nil {
+			t.Fatal(err)
+		}
+		if owners := secretOf(t, client, "agent-1").OwnerReferences; len(owners) != 1 || owners[0].UID != "uid-2" {
+			t.Errorf("owned by %v", owners)
+		}
+	})
+	t.Run("while it is collected", func(t *testing.T) {
+		client, store := owned(t)
+		collected := false
+		client.PrependReactor("update", "secrets", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			if collected {
+				return false, nil, nil
+			}
+			collected = true
+			name := SecretName("agent-1")
+			if err := client.Tracker().Delete(action.GetResource(), "kube-system", name); err != nil {
+				t.Error(err)
+			}
+			return true, nil, apierrors.NewNotFound(action.GetResource().GroupResource(), name)
+		})
+		if err := store.Ensure(ctx, "agent-1", "right"); err != nil {
+			t.Fatal(err)
+		}
+		if owners := secretOf(t, client, "agent-1").OwnerReferences; len(owners) != 0 {
+			t.Errorf("owned by %v", owners)
+		}
+	})
+	t.Run("with a wrong password", func(t *testing.T) {
+		client, store := owned(t)
+		if err := store.Ensure(ctx, "agent-1", "wrong"); !errors.Is(err, ErrMismatch) {
+			t.Errorf("got %v", err)
+		}
+		if owners := secretOf(t, client, "agent-1").OwnerReferences; len(owners) != 1 {
+			t.Errorf("owned by %v: it must be collected", owners)
+		}
+	})
 }
