@@ -25,8 +25,6 @@ var nodeDeletedRejoins = Scenario{
 		}
 		var before types.UID
 		return t.Steps(
-			// The cluster calls a node Ready a little before its unit does, and a unit that ends while it starts has failed.
-			step{"the machine tells that it is Ready", func() error { return saysReady(ctx, agent) }},
 			step{"delete the Node", func() error {
 				node, err := t.cluster.CoreV1().Nodes().Get(ctx, agentName, metav1.GetOptions{})
 				if err != nil {

@@ -142,7 +142,13 @@ func (t *T) Agent(ctx context.Context) (*vm.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = t.Step("wait until "+agentName+" is Ready", func() error { return cluster.WaitReady(ctx, agentName) })
+	err = t.Step("wait until "+agentName+" is Ready", func() error {
+		if err := cluster.WaitReady(ctx, agentName); err != nil {
+			return err
+		}
+		// Its unit says so a moment later, and one that ends before has failed to start.
+		return saysReady(ctx, agent)
+	})
 	if err == nil {
 		t.agent = agent
 	}
