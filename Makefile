@@ -62,7 +62,7 @@ FOREIGN  := $(if $(filter $(ARCH),$(shell dpkg --print-architecture 2>/dev/null)
 # is built in; the rest boots it.
 HOST_PACKAGES := mmdebstrap debian-archive-keyring zstd qemu-system-x86 qemu-utils ovmf openssh-client ca-certificates \
                  systemd-container nftables swtpm \
-                 $(if $(FOREIGN),qemu-user-static binfmt-support) $(if $(FOLDER),qemu-system-arm qemu-efi-aarch64)
+                 $(if $(FOREIGN),arch-test qemu-user-static binfmt-support) $(if $(FOLDER),qemu-system-arm qemu-efi-aarch64)
 
 # The databases that scenarios keep clusters in. The tests start servers of their own from these, on the loopback.
 TEST_PACKAGES := postgresql mariadb-server-core mariadb-client etcd-server nats-server

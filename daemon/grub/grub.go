@@ -38,7 +38,7 @@ const maxEntries = 4
 type UKI struct{ Version, Path string }
 
 // Write writes the entries of the UKIs on the EFI system partition that is mounted on esp, and of further ones that are about to
-// come there. It does nothing on a disk without GRUB. A power cut leaves the old entries or the new ones.
+// come there, which must be whole. It does nothing on a disk without GRUB. A power cut leaves the old entries or the new ones.
 func Write(esp string, coming ...UKI) error {
 	dir := filepath.Join(esp, slot.GRUBDir)
 	if _, err := os.Stat(dir); err != nil {
@@ -54,6 +54,11 @@ func Write(esp string, coming ...UKI) error {
 	addons, err := addonsIn(filepath.Join(esp, "loader/addons"))
 	if err != nil {
 		return err
+	}
+	for _, u := range coming {
+		if _, err := readUKI(u.Path); err != nil {
+			return fmt.Errorf("GRUB can't start version %s: %w", u.Version, err)
+		}
 	}
 	text, err := entries(append(ukis, coming...), func(version string) ([]string, error) {
 		own, err := addonsIn(filepath.Join(esp, slot.UKIDir, "skerry_"+version+".efi.extra.d"))
@@ -114,8 +119,8 @@ func list(esp string) ([]UKI, error) {
 	return ukis, nil
 }
 
-// entries is the text that GRUB reads. A UKI that can't be read boots nothing by UEFI either, and is left out; one whose addons
-// can't be read would be missing where it could be started, so that is an error.
+// entries is the text that GRUB reads. A UKI that can't be read boots nothing by UEFI either, and is left out, which the text
+// says; one whose addons can't be read would be missing where it could be started, so that is an error.
 func entries(ukis []UKI, addons func(version string) ([]string, error)) (string, error) {
 	ukis = slices.Clone(ukis)
 	slices.SortStableFunc(ukis, func(a, b UKI) int { return slot.Compare(b.Version, a.Version) })
@@ -124,8 +129,12 @@ func entries(ukis []UKI, addons func(version string) ([]string, error)) (string,
 	text.WriteString("# Where kernel and initrd are in the kernel images of EFI/Linux, for GRUB. Skerry writes this file anew.\n")
 	index := 0
 	for _, u := range ukis {
+		if index == maxEntries {
+			break
+		}
 		i, err := readUKI(u.Path)
-		if err != nil || index == maxEntries {
+		if err != nil {
+			fmt.Fprintf(&text, "# Without version %s: %q\n", u.Version, err)
 			continue
 		}
 		more, err := addons(u.Version)

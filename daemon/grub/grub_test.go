@@ -129,8 +129,33 @@ func TestWrite(t *testing.T) {
 			`profile 'Reset' ` + index + ` '0.9.0' 4+2 6+4 'roothash=9' 'ro' 'ask'` + more + "\n"
 	}
 	const tail = "set complete=yes\n"
+	const without = "# Without version "
+	got := read(t, esp)
+	for _, version := range []string{"0.12.0", "0.11.0"} {
+		if !strings.Contains(got, "\n"+without+version+": ") {
+			t.Errorf("it doesn't say that %s is left out: %s", version, got)
+		}
+	}
+	for _, name := range []string{"skerry_0.11.0.efi", "skerry_0.12.0.efi"} {
+		if err := os.Remove(uki(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Write(esp); err != nil {
+		t.Fatal(err)
+	}
 	if got := read(t, esp); got != head+newer+older("2", "")+tail {
 		t.Errorf("got %s", got)
+	}
+	// One that isn't whole must not come: its version would be missing.
+	before := read(t, esp)
+	broken := filepath.Join(t.TempDir(), "broken")
+	put(t, broken, []byte("half written"))
+	if err := Write(esp, UKI{"0.14.0", broken}); err == nil || !strings.Contains(err.Error(), "0.14.0") {
+		t.Errorf("a broken one is about to come: %v", err)
+	}
+	if got := read(t, esp); got != before {
+		t.Errorf("and yet the entries are %s", got)
 	}
 	// One that is about to come, and addons for all and for one.
 	staged := filepath.Join(t.TempDir(), "staged")
