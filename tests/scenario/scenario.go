@@ -63,6 +63,7 @@ var All = slices.Concat([]Scenario{
 	stateDamaged,
 	extension,
 	upgradeGood,
+	upgradePlanSlots,
 	upgradeTwice,
 	upgradeOCI,
 	upgradeTampered,
