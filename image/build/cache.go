@@ -78,6 +78,14 @@ func (c *cache) put(step, key string, build func(dir string) error) error {
 	return c.prune(step)
 }
 
+// move gives a result another key.
+func (c *cache) move(step, from, to string) error {
+	if err := os.RemoveAll(c.path(step, to)); err != nil {
+		return err
+	}
+	return os.Rename(c.path(step, from), c.path(step, to))
+}
+
 // prune removes all but the most recently used results of a step.
 func (c *cache) prune(step string) error {
 	all, err := filepath.Glob(c.path(step, "*"))

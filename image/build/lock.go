@@ -133,6 +133,20 @@ func (b *build) lockFiles() []string {
 	return files
 }
 
+// lockBase accepts what the base root has, and keeps that root as what the new lock asks for: for another processor it takes
+// ten minutes to make.
+func (b *build) lockBase(base step) error {
+	if err := b.writeLock(); err != nil {
+		return err
+	}
+	before := b.keys[base.name]
+	key, err := b.keyOf(base)
+	if err != nil || key == before {
+		return err
+	}
+	return b.cache.move(b.cacheName(base.name), before, key)
+}
+
 // writeLock accepts what the base root has.
 func (b *build) writeLock() error {
 	all, err := b.basePackages()

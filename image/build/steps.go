@@ -213,7 +213,7 @@ func (b *build) runSteps(ctx context.Context) error {
 		b.progress.done(cached)
 		if s.name == "base" {
 			if b.acceptLock {
-				return b.writeLock()
+				return b.lockBase(s)
 			}
 			if err := b.checkLock(); err != nil {
 				return err
@@ -227,9 +227,7 @@ func (b *build) runSteps(ctx context.Context) error {
 }
 
 func (b *build) runStep(ctx context.Context, s step) (cached bool, err error) {
-	d := newDigest(s.name)
-	s.key(b, d)
-	key, err := d.sum()
+	key, err := b.keyOf(s)
 	if err != nil {
 		return false, err
 	}
@@ -244,6 +242,12 @@ func (b *build) runStep(ctx context.Context, s step) (cached bool, err error) {
 	return false, b.cache.put(name, key, func(dir string) error {
 		return s.run(ctx, b, dir)
 	})
+}
+
+func (b *build) keyOf(s step) (string, error) {
+	d := newDigest(s.name)
+	s.key(b, d)
+	return d.sum()
 }
 
 // giveBack hands what was built to the user who called sudo.

@@ -4,8 +4,10 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/skerry-os/skerry/tests/vm"
@@ -38,6 +40,13 @@ var arm64Ready = Scenario{
 				return err
 			}},
 			step{"the machine tells that it is Ready", func() error { return saysReady(ctx, m) }},
+			// Its firmware names the console; nobody else does.
+			step{"its serial console tells too", func() error {
+				if _, ok := findOnAnyBoot(m, regexp.MustCompile(`node `+serverName+` \(.*\) is Ready as server`)); !ok {
+					return errors.New("it doesn't")
+				}
+				return nil
+			}},
 			step{"kernel and node are of arm64", func() error {
 				if err := outputHas(ctx, m, "uname -m", "aarch64"); err != nil {
 					return err
