@@ -21,7 +21,7 @@ var isoUSBInstall = Scenario{
 			return err
 		}
 		m, err := t.addToInstall(ctx, "#cloud-config\nskerry:\n  install: {wipe: true}\n  cluster: {token: of-the-installed}\n", vm.MachineConfig{
-			Name: serverName, SATA: true, Medium: iso, MediumIsStick: true, MediumFirst: true,
+			Name: serverName, Controller: vm.SATA, Medium: iso, MediumIsStick: true, MediumFirst: true,
 		})
 		if err != nil {
 			return err

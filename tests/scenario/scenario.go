@@ -87,6 +87,8 @@ var All = slices.Concat([]Scenario{
 	isoUSBInstall,
 	installInteractive,
 	installPowerCut,
+	installEncrypted,
+	formatsBoot,
 	netboot,
 	netbootIPXE,
 	arm64Ready,

@@ -58,13 +58,20 @@ func (o owner) args() []string {
 	return []string{"-secure-boot-key", o.key, "-secure-boot-cert", o.certificate}
 }
 
-// signedImage builds the image, as `make image` does, of the programs that the lab's has.
+// signedImage builds the image, as `make image` does.
 func (t *T) signedImage(ctx context.Context, o owner) (string, error) {
 	out := filepath.Join(o.dir, "image")
-	args := append([]string{"run", "./image/build", "-tree", filepath.Join(t.Build, "tree"), "-out", out}, o.args()...)
-	cmd := exec.CommandContext(ctx, "go", args...)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, text)
+	if err := t.buildImage(ctx, out, o.args()...); err != nil {
+		return "", err
 	}
 	return vm.FindImage(out)
+}
+
+// buildImage builds an image of the programs that the lab's has, in a folder.
+func (t *T) buildImage(ctx context.Context, out string, args ...string) error {
+	args = append([]string{"run", "./image/build", "-tree", filepath.Join(t.Build, "tree"), "-out", out}, args...)
+	if text, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, text)
+	}
+	return nil
 }

@@ -18,6 +18,33 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 )
 
+// Controller is what a disk is connected by.
+type Controller string
+
+// The controllers beside virtio's block device.
+const (
+	SATA       Controller = "sata"
+	NVMe       Controller = "nvme"
+	VirtIOSCSI Controller = "virtio-scsi-pci"
+	PVSCSI     Controller = "pvscsi" // VMware's
+)
+
+// args are QEMU's, for the machine's disk.
+func (c Controller) args() []string {
+	var args []string
+	device := string(c)
+	switch c {
+	case "":
+		device = "virtio-blk-pci"
+	case SATA:
+		device = "ide-hd" // q35 has an AHCI controller
+	case VirtIOSCSI, PVSCSI:
+		args = []string{"-device", device + ",id=scsi"}
+		device = "scsi-hd,bus=scsi.0"
+	}
+	return append(args, "-device", fmt.Sprintf("%s,drive=disk,serial=disk,bootindex=%d", device, diskIndex))
+}
+
 // newOverlay makes a qcow2 disk that reads as base until it is written to.
 func newOverlay(ctx context.Context, base, format, overlay string, gib int) error {
 	base, err := filepath.Abs(base) // qemu-img takes it to be of the overlay's folder
@@ -114,6 +141,22 @@ func (m *Machine) ZeroDisk(ctx context.Context, offset, size int64) error {
 		return errors.New("write zeros: the machine is on")
 	}
 	return runTool(ctx, qemuIO, "-f", "qcow2", "-c", fmt.Sprintf("write -z %d %d", offset, size), m.disk)
+}
+
+// DiskHas is whether a text is in what was written to the machine's disk, which must be switched off.
+func (m *Machine) DiskHas(ctx context.Context, text string) (bool, error) {
+	if m.Running() {
+		return false, errors.New("search the disk: the machine is on")
+	}
+	out, err := exec.CommandContext(ctx, "grep", "--quiet", "--text", "--fixed-strings", "--regexp="+text, m.disk).CombinedOutput()
+	var lacks *exec.ExitError
+	if errors.As(err, &lacks) && lacks.ExitCode() == 1 {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("search %s: %w: %s", m.disk, err, out)
+	}
+	return true, nil
 }
 
 // ReplaceDisk gives a machine that is off another disk, made from an image. What the firmware remembers stays.

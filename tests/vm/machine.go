@@ -56,12 +56,12 @@ type MachineConfig struct {
 	User string
 	// Architecture is that of its processor, as Go has it: amd64, which is the default, or ARM64.
 	Architecture string
-	// Image is what the disk is made from, if not the lab's.
-	Image string
+	// Image is what the disk is made from, if not the lab's, and Format how, as QEMU names it; the default is raw.
+	Image, Format string
 	// Blank has the machine's disk empty, in the place of the image.
 	Blank bool
-	// SATA has the machine's disk at a SATA controller, in the place of virtio's.
-	SATA bool
+	// Controller is what the machine's disk is connected by. The default is virtio's block device.
+	Controller Controller
 	// Medium is an ISO image that the firmware starts where it finds nothing on the disk: in a CD drive, or on a USB stick
 	// with MediumIsStick.
 	Medium        string
@@ -133,7 +133,9 @@ func (l *Lab) Add(ctx context.Context, cfg MachineConfig) (_ *Machine, err error
 		}
 		return m, m.SetUserData(cfg.UserData)
 	}
-	disk := func() error { return newOverlay(ctx, cmp.Or(cfg.Image, l.cfg.Image), "raw", m.disk, cfg.Disk) }
+	disk := func() error {
+		return newOverlay(ctx, cmp.Or(cfg.Image, l.cfg.Image), cmp.Or(cfg.Format, "raw"), m.disk, cfg.Disk)
+	}
 	if cfg.Blank {
 		disk = func() error { return newBlank(ctx, m.disk, cfg.Disk) }
 	}

@@ -90,7 +90,7 @@ func (m *Machine) startVirtual(ctx context.Context, console *Console, messages i
 		disk: m.disk, vars: m.varsPath(), firmware: m.firmware, bios: m.cfg.BIOS, snapshot: m.snapshot,
 		disks: m.cfg.Disks, smbios: m.cfg.SMBIOS, credentials: m.cfg.Credentials,
 		discs: m.cfg.Discs, clock: m.cfg.Clock,
-		sata: m.cfg.SATA, medium: m.cfg.Medium, mediumFirst: m.cfg.MediumFirst,
+		controller: m.cfg.Controller, medium: m.cfg.Medium, mediumFirst: m.cfg.MediumFirst,
 	}
 	if m.cfg.MediumIsStick && m.cfg.Medium != "" {
 		h.medium, h.stick = "", m.stickPath()

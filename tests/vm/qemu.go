@@ -57,9 +57,9 @@ type hardware struct {
 	fwCfg       map[string]string // files by their names in the guest
 	clock       time.Time         // zero for the time
 
-	sata          bool   // what the disk is connected by, in the place of virtio
-	medium, stick string // an ISO image in a CD drive, and a USB stick, that is started where the disk can't be; "" for none
-	mediumFirst   bool   // before the disk
+	controller    Controller // of the disk
+	medium, stick string     // an ISO image in a CD drive, and a USB stick, that is started where the disk can't be; "" for none
+	mediumFirst   bool       // before the disk
 
 	tpm string // folder in which it remembers; "" for none
 }
@@ -108,12 +108,12 @@ func (h hardware) args() []string {
 		"-no-reboot",
 		"-device", "virtio-rng-pci",
 		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=" + quoteOption(h.disk),
-		"-device", fmt.Sprintf("%s,drive=disk,serial=disk,bootindex=%d", h.diskDevice(), diskIndex),
 		"-chardev", "stdio,id=console,signal=off",
 		"-serial", "chardev:console",
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", qmpFD),
 		"-mon", "chardev=qmp,mode=control",
 	}
+	args = append(args, h.controller.args()...)
 	if !h.bios {
 		args = append(args, h.firmware.args(h.vars)...)
 	}
@@ -162,13 +162,6 @@ func (h hardware) args() []string {
 		args = append(args, "-loadvm", h.snapshot)
 	}
 	return args
-}
-
-func (h hardware) diskDevice() string {
-	if h.sata {
-		return "ide-hd" // q35 has an AHCI controller
-	}
-	return "virtio-blk-pci"
 }
 
 // quoteOption doubles commas, which separate QEMU's options.
