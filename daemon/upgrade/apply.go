@@ -222,8 +222,7 @@ func (u *Upgrader) write(ctx context.Context, slots *slot.Slots, r Record, m *Ma
 		return err
 	}
 	// Before the UKI is there: GRUB passes over what it doesn't find, and finds it as soon as systemd-boot does.
-	kernel := stagedFiles(m)[2]
-	coming := grub.UKI{Version: m.Version, Path: filepath.Join(u.stagingDir(m), kernel.name)}
+	coming := grub.UKI{Version: m.Version, Path: filepath.Join(u.stagingDir(m), stagedKernel(m))}
 	if err := grub.Write(u.path(slot.ESPDir), coming); err != nil {
 		return err
 	}

@@ -79,6 +79,33 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// TestGRUB: on a disk with GRUB, what it starts has the version that comes; a kernel that it can't start is refused.
+func TestGRUB(t *testing.T) {
+	m := newMachine(t)
+	m.write("/efi/"+slot.GRUBDir+"/.keep", nil)
+	if _, err := m.Apply(t.Context(), folder(m.payload("1.1.0")), Choice{}); err == nil || !strings.Contains(err.Error(), "skerry_1.1.0.efi: it has no kernel") {
+		t.Errorf("a UKI without a kernel: %v", err)
+	}
+	if got, want := m.ukis(), "skerry_1.0.0.efi"; got != want {
+		t.Errorf("the UKIs are %s, want %s", got, want)
+	}
+	dir := t.TempDir()
+	// Sections that every stub has are taken for these.
+	whole := bytes.Replace(ukiOf(t, "1.2.0"), []byte(".text\x00\x00\x00"), []byte(".linux\x00\x00"), 1)
+	whole = bytes.Replace(whole, []byte(".sdmagic"), []byte(".initrd\x00"), 1)
+	payload := m.payload("1.2.0", func(manifest *Manifest) { manifest.Files.UKI = packed(t, dir, "skerry.efi.zst", whole) })
+	if err := os.Rename(filepath.Join(dir, "skerry.efi.zst"), filepath.Join(payload, "skerry.efi.zst")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Apply(t.Context(), folder(payload), Choice{}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadFile(filepath.Join(m.Root, "efi", slot.GRUBDir, "entries.cfg"))
+	if err != nil || !strings.Contains(string(entries), "1.2.0") || strings.Contains(string(entries), "Without version 1.2.0") {
+		t.Errorf("GRUB has %s, %v", entries, err)
+	}
+}
+
 // TestNewerKubernetes: that an older Kubernetes may not read what a newer one writes is said before anything is fetched.
 func TestNewerKubernetes(t *testing.T) {
 	m := newMachine(t)

@@ -47,11 +47,13 @@ type staged struct {
 func stagedFiles(m *Manifest) []staged {
 	root, verity := slot.UUIDs(m.RootHash)
 	return []staged{
-		{m.Files.UKI, fmt.Sprintf("skerry_%s.efi", m.Version), "kernel"},
+		{m.Files.UKI, stagedKernel(m), "kernel"},
 		{m.Files.Root, fmt.Sprintf("skerry_%s_%s.root", m.Version, root), "root file system"},
 		{m.Files.Verity, fmt.Sprintf("skerry_%s_%s.verity", m.Version, verity), "hash tree"},
 	}
 }
+
+func stagedKernel(m *Manifest) string { return fmt.Sprintf("skerry_%s.efi", m.Version) }
 
 func (u *Upgrader) stagingDir(m *Manifest) string {
 	return filepath.Join(u.path(StagingDir), m.Version)
