@@ -238,8 +238,11 @@ func (b *Boot) cluster(ctx context.Context) error {
 	if err := b.forgetRestarts(); err != nil {
 		return err
 	}
+	// Beside Kubernetes, which must not wait for images that are there already, and starts its pods as each arrives. There is no
+	// pod to start before the node is Ready: until then the unit has the processor time that Kubernetes leaves. containerd has its
+	// share: with the import's it never came to its first line on a single processor, and its start ran out of time.
 	if b.runsPods() {
-		if err := b.importImages(ctx); err != nil {
+		if err := b.start(ctx, unit.Images); err != nil {
 			return err
 		}
 	}
@@ -255,26 +258,8 @@ func (b *Boot) cluster(ctx context.Context) error {
 	if err := unit.WaitActive(ctx, b.Units, unit.Node, b.Log); err != nil {
 		return err
 	}
-	// From here on pods wait for images, and for containerd.
-	for _, name := range []string{unit.Containerd, unit.Images} {
-		if err := unit.SetCPUWeight(ctx, b.Units, name, unit.WeightNormal); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// importImages starts the import of images beside Kubernetes, which must not wait
-// for images that are there already, and starts its pods as each arrives. There
-// is no pod to start before the node is Ready: until then the import has the
-// processor time that Kubernetes leaves, and so has containerd, which does most of
-// it for the user's archives. On a small machine the two would else halve each
-// other's speed.
-func (b *Boot) importImages(ctx context.Context) error {
-	if err := unit.SetCPUWeight(ctx, b.Units, unit.Containerd, unit.WeightIdle); err != nil {
-		return err
-	}
-	return b.start(ctx, unit.Images)
+	// From here on pods wait for images.
+	return unit.SetCPUWeight(ctx, b.Units, unit.Images, unit.WeightNormal)
 }
 
 func (b *Boot) start(ctx context.Context, name string) error {

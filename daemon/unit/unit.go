@@ -85,12 +85,9 @@ func PowerOff(ctx context.Context, m Manager) error {
 	return nil
 }
 
-// Processor weights of systemd.resource-control(5): what a unit gets when others
+// WeightNormal is the processor weight of systemd.resource-control(5) that units have by default: what one gets when others
 // want the processor too.
-const (
-	WeightIdle   uint64 = 0 // what nobody else wants
-	WeightNormal uint64 = 100
-)
+const WeightNormal uint64 = 100
 
 // SetCPUWeight changes a unit's weight until the next boot.
 func SetCPUWeight(ctx context.Context, m Manager, name string, weight uint64) error {
