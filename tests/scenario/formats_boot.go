@@ -100,7 +100,8 @@ func (f format) boots(ctx context.Context, t *T, dir, name string) error {
 	case size < (disk-7)<<30: // what the other partitions need
 		return fmt.Errorf("DATA has %d bytes of a disk of %d GiB", size, disk)
 	}
-	return outputHas(ctx, m, "systemctl is-active skerry.service", "active")
+	_, err = m.WaitConsole(ctx, vm.ReadyTimeout, clusterPhase)
+	return err
 }
 
 // disk is the file of the disk, taken out of its archive.
