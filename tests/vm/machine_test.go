@@ -120,10 +120,11 @@ func TestHardwareArguments(t *testing.T) {
 		}
 	}
 	for want, h := range map[string]hardware{
-		"-device ide-cd,drive=medium,bootindex=2":                                         {medium: "a.iso"},
-		"-device usb-storage,bus=usb.0,drive=stick,serial=stick,removable=on,bootindex=0": {stick: "s.qcow2", mediumFirst: true},
-		"-device ide-hd,drive=disk,serial=disk,bootindex=1":                               {sata: true},
-		"-device virtio-blk-pci,drive=disk,serial=disk,bootindex=1":                       {},
+		"-device ide-cd,drive=medium,bootindex=2":                                              {medium: "a.iso"},
+		"-device usb-storage,bus=usb.0,drive=stick,serial=stick,removable=on,bootindex=0":      {stick: "s.qcow2", mediumFirst: true},
+		"-device ide-hd,drive=disk,serial=disk,bootindex=1":                                    {controller: SATA},
+		"-device pvscsi,id=scsi -device scsi-hd,bus=scsi.0,drive=disk,serial=disk,bootindex=1": {controller: PVSCSI},
+		"-device virtio-blk-pci,drive=disk,serial=disk,bootindex=1":                            {},
 	} {
 		if got := strings.Join(h.args(), " "); !strings.Contains(got, want) {
 			t.Errorf("%q is not in %s", want, got)
