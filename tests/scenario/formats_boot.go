@@ -22,11 +22,12 @@ type format struct {
 	controller vm.Controller
 	card       string // QEMU's device, "" for virtio's
 	driver     string // of the disk, as the kernel names it
+	bios       bool   // Debian's OVMF has no driver for VMware's controller, and SeaBIOS has one
 }
 
 var formats = []format{
 	{ending: "qcow2", qemu: "qcow2", controller: vm.NVMe, driver: "nvme"},
-	{ending: "ova", unpack: "vmdk", qemu: "vmdk", controller: vm.PVSCSI, card: "vmxnet3", driver: "vmw_pvscsi"},
+	{ending: "ova", unpack: "vmdk", qemu: "vmdk", controller: vm.PVSCSI, card: "vmxnet3", driver: "vmw_pvscsi", bios: true},
 	// Hyper-V's own controller exists nowhere else.
 	{ending: "vhd", qemu: "vpc", driver: "virtio_blk"},
 	{ending: "gce.tar.gz", unpack: "raw", qemu: "raw", controller: vm.VirtIOSCSI, driver: "virtio_scsi"},
@@ -74,7 +75,7 @@ func (f format) boots(ctx context.Context, t *T, dir, name string) error {
 	}
 	const disk = 18 // GiB, more than each image has
 	m, err := t.lab.Boot(ctx, vm.MachineConfig{Name: name, UserData: userData, Memory: agentMemory, Disk: disk,
-		Image: image, Format: f.qemu, Controller: f.controller, NICs: []vm.NIC{{Model: f.card}}})
+		Image: image, Format: f.qemu, BIOS: f.bios, Controller: f.controller, NICs: []vm.NIC{{Model: f.card}}})
 	if err != nil {
 		return err
 	}
