@@ -19,7 +19,7 @@ const patientTrial = "{deadline: 60m, stable: 20s}"
 
 var upgradeGood = Scenario{
 	Name:   "upgrade-good",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "`skerry upgrade apply` brings the next version from a web server; it boots on trial, its node is Ready, it is blessed and stays after a power cut; the cluster is the same",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
