@@ -48,15 +48,8 @@ var installEncrypted = Scenario{
 				if err := typed(); err != nil {
 					return err
 				}
-				for _, partition := range []string{"skerry-state", "skerry-data"} {
-					if err := outputHas(ctx, m, "sudo head -c 4 /dev/disk/by-partlabel/"+partition, "LUKS"); err != nil {
-						return err
-					}
-				}
-				for where, source := range map[string]string{"/state": "/dev/mapper/skerry-state", "/var": "/dev/mapper/skerry-data"} {
-					if err := outputHas(ctx, m, "findmnt -n -o SOURCE "+where, source); err != nil {
-						return err
-					}
+				if err := areEncrypted(ctx, m); err != nil {
+					return err
 				}
 				before, err = selfOf(ctx, m)
 				return err

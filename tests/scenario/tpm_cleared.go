@@ -41,15 +41,8 @@ var tpmCleared = Scenario{
 				if err := m.WaitSSH(ctx); err != nil {
 					return err
 				}
-				for _, partition := range []string{"skerry-state", "skerry-data"} {
-					if err := outputHas(ctx, m, "sudo head -c 4 /dev/disk/by-partlabel/"+partition, "LUKS"); err != nil {
-						return err
-					}
-				}
-				for where, source := range map[string]string{"/state": "/dev/mapper/skerry-state", "/var": "/dev/mapper/skerry-data"} {
-					if err := outputHas(ctx, m, "findmnt -n -o SOURCE "+where, source); err != nil {
-						return err
-					}
+				if err := areEncrypted(ctx, m); err != nil {
+					return err
 				}
 				before, err = selfOf(ctx, m)
 				return errors.Join(err, openedBy("tpm2"))
@@ -142,4 +135,19 @@ var tpmCleared = Scenario{
 			}},
 		)
 	},
+}
+
+// areEncrypted checks that STATE and DATA are, and that the machine uses them.
+func areEncrypted(ctx context.Context, m *vm.Machine) error {
+	for _, partition := range []string{"skerry-state", "skerry-data"} {
+		if err := outputHas(ctx, m, "sudo head -c 4 /dev/disk/by-partlabel/"+partition, "LUKS"); err != nil {
+			return err
+		}
+	}
+	for where, source := range map[string]string{"/state": "/dev/mapper/skerry-state", "/var": "/dev/mapper/skerry-data"} {
+		if err := outputHas(ctx, m, "findmnt -n -o SOURCE "+where, source); err != nil {
+			return err
+		}
+	}
+	return nil
 }
