@@ -53,6 +53,7 @@ func stagedFiles(m *Manifest) []staged {
 	}
 }
 
+// stagedKernel is the name of the kernel among stagedFiles.
 func stagedKernel(m *Manifest) string { return fmt.Sprintf("skerry_%s.efi", m.Version) }
 
 func (u *Upgrader) stagingDir(m *Manifest) string {

@@ -82,7 +82,6 @@ func (f format) boots(ctx context.Context, t *T, dir, name string) error {
 	if err := m.WaitSSH(ctx); err != nil {
 		return err
 	}
-	defer m.PowerCut()
 	size, err := numberOf(ctx, m, "sudo blockdev --getsize64 /dev/disk/by-partlabel/skerry-data")
 	if err != nil {
 		return err
@@ -98,11 +97,14 @@ func (f format) boots(ctx context.Context, t *T, dir, name string) error {
 		return fmt.Errorf("the disk's driver isn't %s: %s", f.driver, drivers)
 	case f.card != "" && !strings.Contains(drivers, "/"+f.card):
 		return fmt.Errorf("the card's driver isn't %s: %s", f.card, drivers)
-	case size < (disk-7)<<30: // what the other partitions need
+	case size < (disk-5)<<30: // what the other partitions need; the size that an image has itself would leave less
 		return fmt.Errorf("DATA has %d bytes of a disk of %d GiB", size, disk)
 	}
-	_, err = m.WaitConsole(ctx, vm.ReadyTimeout, clusterPhase)
-	return err
+	if _, err := m.WaitConsole(ctx, vm.ReadyTimeout, clusterPhase); err != nil {
+		return err
+	}
+	m.PowerCut() // one that failed is looked at first
+	return nil
 }
 
 // disk is the file of the disk, taken out of its archive.

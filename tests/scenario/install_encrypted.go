@@ -4,7 +4,6 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -59,7 +58,10 @@ var installEncrypted = Scenario{
 				if err := m.PowerOn(ctx); err != nil {
 					return err
 				}
-				return errors.Join(typed(), before.same(ctx, m))
+				if err := typed(); err != nil {
+					return err
+				}
+				return before.same(ctx, m)
 			}},
 			step{"the passphrase is nowhere", func() error {
 				for _, console := range m.Consoles() {
