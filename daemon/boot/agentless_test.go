@@ -4,6 +4,7 @@ package boot
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -28,7 +29,11 @@ func (willing) GetServicePropertyContext(_ context.Context, _, property string) 
 	return &dbus.Property{Name: property, Value: godbus.MakeVariant("")}, nil
 }
 
-func (willing) SetUnitPropertiesContext(context.Context, string, bool, ...dbus.Property) error {
+// Only the import of images has another share of the processor than others.
+func (willing) SetUnitPropertiesContext(_ context.Context, name string, _ bool, _ ...dbus.Property) error {
+	if name != unit.Images {
+		return fmt.Errorf("%s is given another share of the processor", name)
+	}
 	return nil
 }
 
