@@ -5,21 +5,13 @@ package scenario
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"aead.dev/minisign"
 
@@ -196,36 +188,6 @@ func (u *upgrades) writeManifest(name, level string) error {
 		os.WriteFile(filepath.Join(dir, "manifest.json.minisig"), minisign.Sign(key, text), 0o644))
 }
 
-// extensionSigner is who signs extensions.
-type extensionSigner struct {
-	dir         string
-	certificate string // in PEM
-}
-
-// newExtensionSigner writes a key and its certificate to a folder.
-func newExtensionSigner(dir string) (*extensionSigner, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "extensions of the lab"},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	s := &extensionSigner{dir: dir, certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
-	return s, errors.Join(os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600),
-		os.WriteFile(filepath.Join(dir, "cert.pem"), []byte(s.certificate), 0o644))
-}
-
 // buildAll makes the extensions of extensionRows where they are served.
 func (s *extensionSigner) buildAll(ctx context.Context, u *upgrades) error {
 	stranger, err := newExtensionSigner(s.dir + "-stranger")
@@ -242,25 +204,4 @@ func (s *extensionSigner) buildAll(ctx context.Context, u *upgrades) error {
 	return s.build(ctx, u, "other-version", map[string]string{
 		"usr/bin/other-tool": "#!/bin/sh\n",
 		"usr/lib/extension-release.d/extension-release.other-version": "ID=skerry\nVERSION_ID=9.9.9\n"})
-}
-
-// build makes one, as `make extension` does.
-func (s *extensionSigner) build(ctx context.Context, u *upgrades, name string, files map[string]string) error {
-	tree := filepath.Join(s.dir, name)
-	for path, text := range files {
-		file := filepath.Join(tree, path)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
-			return err
-		}
-	}
-	args := []string{"run", "./image/build", "-extension", name, "-tree", tree, "-out", u.dir, "-extension-version", "1.0",
-		"-sign-key", filepath.Join(s.dir, "key.pem"), "-sign-cert", filepath.Join(s.dir, "cert.pem")}
-	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
 }

@@ -20,10 +20,10 @@ const installTimeout = 400 * time.Second
 // What the console says of an installation.
 var (
 	saysLive      = regexp.MustCompile("live system: run `skerry install`")
-	saysWriting   = regexp.MustCompile(`install: write the system to /dev/(vda|sd[ab])\b`)
+	saysWriting   = regexp.MustCompile(`install: write the system to /dev/(vda|sd[ab]|mmcblk0)\b`)
 	saysReading   = regexp.MustCompile(`install: read the system back`)
-	saysInstalled = regexp.MustCompile(`installed to /dev/(vda|sd[ab]) in \d+ seconds`)
-	saysAlready   = regexp.MustCompile(`Skerry is installed already on /dev/(vda|sd[ab])\b`)
+	saysInstalled = regexp.MustCompile(`installed to /dev/(vda|sd[ab]|mmcblk0) in \d+ seconds`)
+	saysAlready   = regexp.MustCompile(`Skerry is installed already on /dev/(vda|sd[ab]|mmcblk0)\b`)
 )
 
 // iso is the ISO image that was built with the raw one.

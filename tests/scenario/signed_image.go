@@ -69,9 +69,13 @@ func (t *T) signedImage(ctx context.Context, o owner) (string, error) {
 
 // buildImage builds an image of the programs that the lab's has, in a folder.
 func (t *T) buildImage(ctx context.Context, out string, args ...string) error {
-	args = append([]string{"run", "./image/build", "-tree", filepath.Join(t.Build, "tree"), "-out", out}, args...)
-	if text, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, text)
+	return onHost(ctx, append([]string{"go", "run", "./image/build", "-tree", filepath.Join(t.Build, "tree"), "-out", out}, args...)...)
+}
+
+// onHost runs a program of the machine that the lab is on.
+func onHost(ctx context.Context, args ...string) error {
+	if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ import (
 var upgradePlan = Scenario{
 	Name:   "upgrade-plan",
 	Suite:  SuiteAll,
-	Shows:  "an UpgradePlan of three nodes goes on while its server reboots, waits for a PodDisruptionBudget, stops at the node that falls back, says why, and ends once that is mended",
+	Shows:  "an UpgradePlan of three nodes begins nothing that Kubernetes' version skew policy forbids, goes on while its server reboots, waits for a PodDisruptionBudget, stops at the node that falls back, says why, and ends once that is mended",
 	Native: true,
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
@@ -33,6 +33,7 @@ var upgradePlan = Scenario{
 		return t.Steps(
 			step{"a node can't ask another one to upgrade itself", p.restricted},
 			step{"plans that can't be meant are refused", p.refused},
+			step{"a Kubernetes that is minor versions ahead is not begun with, and the plan says why", p.skewed},
 			step{"run a pod on agent-1 that a PodDisruptionBudget keeps there", p.hold},
 			step{"the server is upgraded first, and the plan goes on after its reboot", p.server},
 			step{"agent-1 is drained, and waits for the budget", p.held},
@@ -93,7 +94,7 @@ func newPlanned(ctx context.Context, t *T) (*planned, error) {
 			if name == "agent-1" {
 				failure = planFailure
 			}
-			if err := p.offer(name, failure); err != nil {
+			if err := p.offer(name, p.version, failure); err != nil {
 				return err
 			}
 		}
@@ -102,8 +103,8 @@ func newPlanned(ctx context.Context, t *T) (*planned, error) {
 }
 
 // offer says what a machine finds at the plan's source.
-func (p *planned) offer(name, failure string) error {
-	data, err := json.Marshal(map[string]string{"version": planNewer, "kubernetes": p.version, "fails": failure})
+func (p *planned) offer(name, kubernetes, failure string) error {
+	data, err := json.Marshal(map[string]string{"version": planNewer, "kubernetes": kubernetes, "fails": failure})
 	if err != nil {
 		return err
 	}
@@ -150,6 +151,36 @@ func (p *planned) refused() error {
 		}
 	}
 	return nil
+}
+
+// skewed offers the server what Kubernetes' version skew policy doesn't allow, and takes it back.
+func (p *planned) skewed() error {
+	if err := p.offer(serverName, "v1.99.0", ""); err != nil {
+		return err
+	}
+	if err := p.machines[serverName].Apply(p.ctx, p.manifest()); err != nil {
+		return err
+	}
+	s, err := p.wait("the plan to wait for a version between", vm.ReadyTimeout, func(s planStatus) bool {
+		return s.node(serverName).State == "Blocked" && s.condition("Progressing").Reason == "VersionSkew"
+	})
+	if err != nil {
+		return err
+	}
+	p.t.Note("%s", s)
+	if why := s.condition("Progressing").Message; !strings.Contains(why, "v1.99.0 is more than one minor version further") {
+		return fmt.Errorf("want it to say why, and it says %q", why)
+	}
+	for _, name := range planNodes {
+		node, err := p.cluster.CoreV1().Nodes().Get(p.ctx, name, metav1.GetOptions{})
+		if err == nil && node.Spec.Unschedulable {
+			err = fmt.Errorf("%s is cordoned", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(p.deleted(), p.rebooted(serverName, false), p.offer(serverName, p.version, ""))
 }
 
 func (p *planned) hold() error {
@@ -324,7 +355,7 @@ func (p *planned) asTheyShould() error {
 }
 
 func (p *planned) mended() error {
-	if err := p.offer("agent-1", ""); err != nil {
+	if err := p.offer("agent-1", p.version, ""); err != nil {
 		return err
 	}
 	if _, err := p.machines[serverName].Kubectl(p.ctx, "patch", "upgradeplan", planName, "--type=merge", "-p", `{"spec":{"attempt":2}}`); err != nil {

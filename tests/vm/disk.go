@@ -26,7 +26,8 @@ const (
 	SATA       Controller = "sata"
 	NVMe       Controller = "nvme"
 	VirtIOSCSI Controller = "virtio-scsi-pci"
-	PVSCSI     Controller = "pvscsi" // VMware's
+	PVSCSI     Controller = "pvscsi"    // VMware's
+	SDHCI      Controller = "sdhci-pci" // of an SD card, named as eMMC is; its size is a power of two; Debian's OVMF can't start it, SeaBIOS can
 )
 
 // args are QEMU's, for the machine's disk.
@@ -41,6 +42,9 @@ func (c Controller) args() []string {
 	case VirtIOSCSI, PVSCSI:
 		args = []string{"-device", device + ",id=scsi"}
 		device = "scsi-hd,bus=scsi.0"
+	case SDHCI:
+		// QEMU gives a card neither a serial number of ours nor a place in the firmware's order.
+		return []string{"-device", device, "-device", "sd-card,drive=disk"}
 	}
 	return append(args, "-device", fmt.Sprintf("%s,drive=disk,serial=disk,bootindex=%d", device, diskIndex))
 }
