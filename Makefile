@@ -180,11 +180,11 @@ SCENARIO = $(GO) build -o build/scenario ./tests/cmd/scenario && \
            $(SUDO) env SKERRY_TIMEOUT_SCALE=$(SKERRY_TIMEOUT_SCALE) build/scenario run
 
 .PHONY: test
-test: image unit ## everything that continuous integration runs: unit tests and the scenarios of suite "test"
+test: iso unit ## everything that continuous integration runs: unit tests and the scenarios of suite "test"
 	@$(SCENARIO) --suite test --image $(IMAGE)
 
 .PHONY: test-all
-test-all: iso unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice
+test-all: iso netboot unit fuzz reproducible ## all of test, the fuzzers, the long scenarios, and building the image twice
 	@$(MAKE) --no-print-directory iso PROFILE=metal
 	@$(MAKE) --no-print-directory image ARCH=arm64
 	@$(SCENARIO) --suite test-all --image $(IMAGE)

@@ -12,7 +12,7 @@ import (
 )
 
 func baseKey(b *build, d *digest) {
-	d.text(b.keys["tools"], b.epoch, kernelConfig)
+	d.text(b.keys["tools"], b.epoch, kernelConfig, depmod)
 	// The lock too: when it changes, a base that was made before it is not what it asks for.
 	for _, p := range []string{"mkosi", "packages", "packages.lock", "packages.stripped", "files.stripped"} {
 		files := b.layers(p)
@@ -91,6 +91,9 @@ func makeBase(ctx context.Context, b *build, dir string) error {
 	if err := b.stripFiles(root); err != nil {
 		return err
 	}
+	if err := b.indexModules(ctx, filepath.Join(dir, "root/usr")); err != nil {
+		return err
+	}
 	if err := os.Rename(filepath.Join(dir, "root.vmlinuz"), filepath.Join(dir, "vmlinuz")); err != nil {
 		return err
 	}
@@ -121,9 +124,24 @@ func keepKernelConfig(root *os.Root) error {
 	return root.Rename(found[0], fmt.Sprintf(kernelConfig, strings.TrimPrefix(found[0], "boot/config-")))
 }
 
-// kernelVersion is the name of the one folder of kernel modules in the base root.
-func (b *build) kernelVersion() (string, error) {
-	dirs, err := os.ReadDir(b.result("base", "root/usr/lib/modules"))
+// depmod makes the indices that modprobe reads.
+const depmod = "depmod"
+
+// indexModules indexes the kernel modules below a /usr: whoever asks for one that was taken out is told that there is none.
+func (b *build) indexModules(ctx context.Context, usr string) error {
+	kernel, err := kernelIn(usr)
+	if err != nil {
+		return err
+	}
+	return b.inTools(ctx, map[string]string{"usr": usr}, depmod, "--basedir=/mnt/usr", kernel)
+}
+
+// kernelVersion is that of the base root.
+func (b *build) kernelVersion() (string, error) { return kernelIn(b.result("base", "root/usr")) }
+
+// kernelIn is the name of the one folder of kernel modules below a /usr.
+func kernelIn(usr string) (string, error) {
+	dirs, err := os.ReadDir(filepath.Join(usr, "lib/modules"))
 	if err != nil {
 		return "", err
 	}

@@ -114,7 +114,7 @@ func (b *build) makeExtension(ctx context.Context) error {
 		}
 	}
 	if b.bringsModules() {
-		if err := b.indexModules(ctx, work, tree); err != nil {
+		if err := b.completeModules(ctx, work, tree); err != nil {
 			return err
 		}
 	}
@@ -140,9 +140,9 @@ func (b *build) makeExtension(ctx context.Context) error {
 	return nil
 }
 
-// indexModules completes the kernel modules of an extension with the indices that modprobe reads: of them and the image's,
+// completeModules completes the kernel modules of an extension with the indices that modprobe reads: of them and the image's,
 // for those of the extension hide the image's own.
-func (b *build) indexModules(ctx context.Context, work, tree string) error {
+func (b *build) completeModules(ctx context.Context, work, tree string) error {
 	kernel, err := b.kernelVersion()
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func (b *build) indexModules(ctx context.Context, work, tree string) error {
 			return err
 		}
 	}
-	if err := b.inTools(ctx, map[string]string{"work": work}, "depmod", "--basedir=/mnt/work/all/usr", kernel); err != nil {
+	if err := b.indexModules(ctx, filepath.Join(work, "all/usr")); err != nil {
 		return err
 	}
 	indices, err := filepath.Glob(filepath.Join(all, kernel, "modules.*"))

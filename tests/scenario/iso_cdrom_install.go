@@ -10,7 +10,7 @@ import (
 
 var isoCDROMInstall = Scenario{
 	Name:   "iso-cdrom-install",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "a machine with an empty disk that boots the ISO image from a CD drive installs itself as its cloud-config says, boots from its disk without the medium, and is Ready",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {

@@ -21,7 +21,7 @@ var (
 
 var secureBootWrongKey = Scenario{
 	Name:   "secure-boot-wrong-key",
-	Suite:  SuiteAll,
+	Suite:  SuiteTest,
 	Shows:  "a firmware that trusts one key says of an image that another one has signed, and of one that nobody has, that access is denied; nothing of them runs",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
