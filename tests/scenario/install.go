@@ -28,12 +28,15 @@ var (
 
 // iso is the ISO image that was built with the raw one.
 func (t *T) iso() (string, error) {
-	path := strings.TrimSuffix(t.Image, ".raw") + ".iso"
+	path := isoOf(t.Image)
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("%w: run `make iso`", err)
 	}
 	return path, nil
 }
+
+// isoOf is the ISO image beside a raw one.
+func isoOf(image string) string { return strings.TrimSuffix(image, ".raw") + ".iso" }
 
 // metalISO is the ISO image of profile metal, beside the raw one of any profile.
 func (t *T) metalISO() (string, error) {

@@ -85,6 +85,7 @@ var All = slices.Concat([]Scenario{
 	tpmUpgrade,
 	secureBoot,
 	secureBootWrongKey,
+	secureBootInstall,
 	resetMachine,
 	isoCDROMInstall,
 	isoUSBInstall,

@@ -58,10 +58,10 @@ func (o owner) args() []string {
 	return []string{"-secure-boot-key", o.key, "-secure-boot-cert", o.certificate}
 }
 
-// signedImage builds the image, as `make image` does.
-func (t *T) signedImage(ctx context.Context, o owner) (string, error) {
+// signedImage builds the image, as `make image` does. More arguments are the builder's.
+func (t *T) signedImage(ctx context.Context, o owner, more ...string) (string, error) {
 	out := filepath.Join(o.dir, "image")
-	if err := t.buildImage(ctx, out, o.args()...); err != nil {
+	if err := t.buildImage(ctx, out, append(o.args(), more...)...); err != nil {
 		return "", err
 	}
 	return vm.FindImage(out)
