@@ -5,7 +5,9 @@ package install
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,6 +91,11 @@ func (i *Installer) Disks(ctx context.Context) ([]Disk, error) {
 func (i *Installer) disk(ctx context.Context, b block) (Disk, error) {
 	d := Disk{Path: b.Path, Name: b.Name, Bytes: b.Size, Model: strings.TrimSpace(b.Model), Serial: strings.TrimSpace(b.Serial)}
 	var err error
+	if d.Model == "" {
+		if d.Model, err = i.cardName(b.Name); err != nil {
+			return d, err
+		}
+	}
 	if d.IDs, err = i.idsOf(b.Path); err != nil {
 		return d, err
 	}
@@ -137,6 +144,16 @@ func inUse(b block) string {
 	}
 	look(b)
 	return use
+}
+
+// cardName is what an SD card or an eMMC calls itself, which is no model to lsblk (Linux,
+// Documentation/driver-api/mmc/mmc-dev-attrs.rst). It is empty for other disks.
+func (i *Installer) cardName(disk string) (string, error) {
+	name, err := os.ReadFile(filepath.Join(i.Blocks, disk, "device/name"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the name of %s: %w", disk, err)
+	}
+	return strings.TrimSpace(string(name)), nil
 }
 
 // idsOf returns the names that udev has for a disk.

@@ -55,8 +55,8 @@ type Progress struct {
 type Installer struct {
 	Medium  live.Medium
 	Version string
-	// Definitions is the folder of the image's repart.d(5), ByID that of udev's links.
-	Definitions, ByID string
+	// Definitions is the folder of the image's repart.d(5), ByID that of udev's links, Blocks the kernel's of block devices.
+	Definitions, ByID, Blocks string
 	// BIOS is the folder of the image with what machines with a BIOS start; "" where no machine of this processor has one.
 	BIOS string
 	// Dir is a folder on a tmpfs, for definitions and mount points.
@@ -76,7 +76,7 @@ type Installer struct {
 func New(medium live.Medium, version string, tell func(Progress), log *slog.Logger) *Installer {
 	return &Installer{
 		Medium: medium, Version: version,
-		Definitions: "/usr/lib/repart.d", ByID: "/dev/disk/by-id", BIOS: biosFolder(runtime.GOARCH), Dir: "/run/skerry/install",
+		Definitions: "/usr/lib/repart.d", ByID: "/dev/disk/by-id", Blocks: "/sys/class/block", BIOS: biosFolder(runtime.GOARCH), Dir: "/run/skerry/install",
 		Run: run, CheckTPM: storage.Here().CheckTPM, Tell: tell, Log: log,
 	}
 }

@@ -34,6 +34,8 @@ const lsblk = `{"blockdevices": [
    {"name":"vdb1","path":"/dev/vdb1","type":"part","size":1,"partlabel":"skerry-esp","mountpoints":[null]},
    {"name":"vdb2","path":"/dev/vdb2","type":"part","size":1,"partlabel":"skerry-state","mountpoints":[null]}]},
  {"name":"vdd","path":"/dev/vdd","type":"disk","size":10737418240,"ro":true,"mountpoints":[null]},
+ {"name":"mmcblk0","path":"/dev/mmcblk0","type":"disk","size":8589934592,"model":null,"serial":"0xdeadbeef","ro":false,"mountpoints":[null]},
+ {"name":"mmcblk0boot0","path":"/dev/mmcblk0boot0","type":"disk","size":4194304,"model":null,"serial":null,"ro":true,"mountpoints":[null]},
  {"name":"vde","path":"/dev/vde","type":"disk","size":1000000000,"ro":false,"mountpoints":[null]},
  {"name":"vdf","path":"/dev/vdf","type":"disk","size":10737418240,"ro":false,"mountpoints":["/var/mnt/x"]},
  {"name":"vdg","path":"/dev/vdg","type":"disk","size":10737418240,"ro":false,"mountpoints":[null],
@@ -43,10 +45,14 @@ const lsblk = `{"blockdevices": [
 // installer answers as a machine with these disks would.
 func installer(t *testing.T, calls *[]string) *Installer {
 	t.Helper()
-	byID := t.TempDir()
+	byID, blocks := t.TempDir(), t.TempDir()
+	device := filepath.Join(blocks, "mmcblk0/device")
+	if err := errors.Join(os.MkdirAll(device, 0o755), os.WriteFile(filepath.Join(device, "name"), []byte("DG4016\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	return &Installer{
 		Medium:  live.Medium{Root: "/dev/r", Verity: "/dev/v", ESP: "/dev/e", RootHash: strings.Repeat("0123456789abcdef", 4)},
-		Version: "1.2.3", Definitions: "../../overlay/usr/lib/repart.d", ByID: byID, BIOS: "/bios", Dir: filepath.Join(t.TempDir(), "install"),
+		Version: "1.2.3", Definitions: "../../overlay/usr/lib/repart.d", ByID: byID, Blocks: blocks, BIOS: "/bios", Dir: filepath.Join(t.TempDir(), "install"),
 		Tell: func(Progress) {}, Log: slog.New(slog.DiscardHandler),
 		Run: func(_ context.Context, program string, args ...string) (string, error) {
 			*calls = append(*calls, filepath.Base(program)+" "+strings.Join(args, " "))
@@ -78,6 +84,8 @@ func TestDisks(t *testing.T) {
 		got = append(got, strings.Join([]string{d.Name, d.Model, d.Serial, d.Contents, d.Unusable, map[bool]string{true: "installed"}[d.Installed]}, "|"))
 	}
 	want := []string{
+		"mmcblk0|DG4016|0xdeadbeef|||",
+		"mmcblk0boot0||||read-only|",
 		"vda|QEMU|disk|||",
 		"vdb||b|partition table (skerry-esp, skerry-state)||installed",
 		`vdc|||iso9660 "SKERRY" (skerry-live-root)|this system runs from it|`,
