@@ -72,7 +72,7 @@ var rescueByHand = Scenario{
 				if err := m.Type("\n"); err != nil {
 					return err
 				}
-				if err := says(`^rescue# `); err != nil {
+				if err := says(`^rescue#`); err != nil {
 					return err
 				}
 				boots := m.Boots()
