@@ -20,10 +20,10 @@ const installTimeout = 400 * time.Second
 // What the console says of an installation.
 var (
 	saysLive      = regexp.MustCompile("live system: run `skerry install`")
-	saysWriting   = regexp.MustCompile(`install: write the system to /dev/(vda|sd[ab]|mmcblk0)\b`)
+	saysWriting   = regexp.MustCompile(`install: write the system to /dev/(vda|sd[ab])\b`)
 	saysReading   = regexp.MustCompile(`install: read the system back`)
-	saysInstalled = regexp.MustCompile(`installed to /dev/(vda|sd[ab]|mmcblk0) in \d+ seconds`)
-	saysAlready   = regexp.MustCompile(`Skerry is installed already on /dev/(vda|sd[ab]|mmcblk0)\b`)
+	saysInstalled = regexp.MustCompile(`installed to /dev/(vda|sd[ab]) in \d+ seconds`)
+	saysAlready   = regexp.MustCompile(`Skerry is installed already on /dev/(vda|sd[ab])\b`)
 )
 
 // iso is the ISO image that was built with the raw one.
@@ -39,9 +39,14 @@ func (t *T) iso() (string, error) {
 func isoOf(image string) string { return strings.TrimSuffix(image, ".raw") + ".iso" }
 
 // metalISO is the ISO image of profile metal, beside the raw one of any profile.
-func (t *T) metalISO() (string, error) {
+func (t *T) metalISO() (string, error) { return t.metal(".iso") }
+
+// metalImage is the raw image of profile metal, likewise.
+func (t *T) metalImage() (string, error) { return t.metal(".raw") }
+
+func (t *T) metal(ending string) (string, error) {
 	const ours, metal = "skerry-", "skerry-metal-"
-	name := strings.TrimSuffix(filepath.Base(t.Image), ".raw") + ".iso"
+	name := strings.TrimSuffix(filepath.Base(t.Image), ".raw") + ending
 	if !strings.HasPrefix(name, metal) {
 		name = metal + strings.TrimPrefix(name, ours)
 	}

@@ -32,7 +32,8 @@ var rescueByHand = Scenario{
 		if err != nil {
 			return err
 		}
-		t.ExpectOnConsole(vm.Allowance{Re: regexp.MustCompile(`systemd-fsck@dev-d.*state`), Reason: "nothing of STATE is left"})
+		t.ExpectOnConsole(vm.Allowance{Re: regexp.MustCompile(`systemd-fsck@dev-d.*state`), Reason: "nothing of STATE is left"},
+			vm.Allowance{Re: regexp.MustCompile(`Reset of this machine`), Reason: "it is chosen in the boot menu"})
 		x := &resetting{m: m}
 		var state vm.Partition
 		// empties STATE of a machine that is on, and switches it off.

@@ -97,7 +97,7 @@ func (t *T) Note(format string, args ...any) {
 }
 
 // ExpectOnConsole says that a line which looks like trouble is what this scenario is about.
-func (t *T) ExpectOnConsole(a vm.Allowance) { t.expected = append(t.expected, a) }
+func (t *T) ExpectOnConsole(a ...vm.Allowance) { t.expected = append(t.expected, a...) }
 
 // Rand returns numbers that are the same for the same seed and scenario.
 func (t *T) Rand() *rand.Rand {

@@ -26,13 +26,13 @@ var upgradeUnbootable = Scenario{
 	Suite:  SuiteAll,
 	Shows:  "a version whose kernel panics is tried three times; the machine boots the version before by itself, and says what was wrong",
 	OwnLab: true,
-	Run:    unbootable(false),
+	Run:    unbootable(false, noInit, kernelPanics),
 }
 
-// unbootable runs on a machine with either firmware.
-func unbootable(bios bool) func(ctx context.Context, t *T) error {
+// unbootable runs on a machine with either firmware, with arguments of the kernel that keep a version from booting.
+func unbootable(bios bool, cmdline string, says ...vm.Allowance) func(ctx context.Context, t *T) error {
 	return func(ctx context.Context, t *T) error {
-		t.ExpectOnConsole(kernelPanics)
+		t.ExpectOnConsole(says...)
 		u, err := newUpgrades(t)
 		if err != nil {
 			return err
@@ -40,13 +40,13 @@ func unbootable(bios bool) func(ctx context.Context, t *T) error {
 		u.bios = bios
 		var m *vm.Machine
 		return t.Steps(
-			step{"build a version that can't boot", func() error { return u.build(ctx, "bad", "-cmdline", noInit) }},
+			step{"build a version that can't boot", func() error { return u.build(ctx, "bad", "-cmdline", cmdline) }},
 			step{"boot a machine", func() (err error) {
 				m, err = u.bootPayloadAgent(ctx, patientTrial)
 				return err
 			}},
 			step{"apply it", func() error { return u.apply(ctx, m, "bad") }},
-			step{"three boots of it panic, and the machine goes back", func() error { return u.bootsInto(ctx, m, bootAttempts+1, "none of its 3 boots") }},
+			step{"three boots of it fail, and the machine goes back", func() error { return u.bootsInto(ctx, m, bootAttempts+1, "none of its 3 boots") }},
 			step{"skerry status says why", func() error { return u.saysWhy(ctx, m, "none of its 3 boots") }},
 		)
 	}

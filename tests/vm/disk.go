@@ -49,6 +49,13 @@ func (c Controller) args() []string {
 	return append(args, "-device", fmt.Sprintf("%s,drive=disk,serial=disk,bootindex=%d", device, diskIndex))
 }
 
+// SetController connects the machine's disk by another one at its next power-on.
+func (m *Machine) SetController(c Controller) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cfg.Controller = c
+}
+
 // newOverlay makes a qcow2 disk that reads as base until it is written to.
 func newOverlay(ctx context.Context, base, format, overlay string, gib int) error {
 	base, err := filepath.Abs(base) // qemu-img takes it to be of the overlay's folder
