@@ -81,7 +81,11 @@ func (s *Sequence) Run(ctx context.Context) error {
 			}
 		})
 		if err != nil {
-			s.log.Error(fmt.Sprintf("phase %s failed after %.1fs", p.Name, took.Seconds()))
+			if ctx.Err() != nil { // as at a reboot that the phase itself asked for
+				s.log.Info(fmt.Sprintf("phase %s stopped after %.1fs", p.Name, took.Seconds()))
+			} else {
+				s.log.Error(fmt.Sprintf("phase %s failed after %.1fs", p.Name, took.Seconds()))
+			}
 			return fmt.Errorf("phase %s: %w", p.Name, err)
 		}
 		s.log.Info(fmt.Sprintf("phase %s ended (%.1fs)", p.Name, took.Seconds()))
