@@ -4,8 +4,9 @@ package scenario
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"regexp"
+	"time"
 
 	"github.com/skerry-os/skerry/tests/vm"
 )
@@ -32,7 +33,7 @@ var rescueByHand = Scenario{
 		if err != nil {
 			return err
 		}
-		t.ExpectOnConsole(vm.Allowance{Re: regexp.MustCompile(`systemd-fsck@dev-d.*state`), Reason: "nothing of STATE is left"},
+		t.ExpectOnConsole(stateIsGone,
 			vm.Allowance{Re: regexp.MustCompile(`Reset of this machine`), Reason: "it is chosen in the boot menu"})
 		x := &resetting{m: m}
 		var state vm.Partition
@@ -125,18 +126,21 @@ var rescueByHand = Scenario{
 	},
 }
 
-// holdUntilMenu types a key that means nothing until systemd-boot shows its menu.
+// holdUntilMenu holds a key that means nothing until systemd-boot shows its menu.
 func holdUntilMenu(ctx context.Context, m *vm.Machine) error {
-	return vm.Wait(ctx, "the boot menu of "+m.Name(), vm.BootTimeout, func(context.Context) error {
-		if _, ok := m.Console().Find(menuShown); ok {
-			return nil
+	const repeat = 50 * time.Millisecond // as keyboards do
+	return vm.Wait(ctx, "the boot menu of "+m.Name(), vm.BootTimeout, func(ctx context.Context) error {
+		for range time.Tick(repeat) {
+			if _, ok := m.Console().Find(menuShown); ok {
+				return nil
+			}
+			if line, ok := m.Console().Find(kernelStarts); ok {
+				return vm.Never("the kernel was started without it: %q", line.Text)
+			}
+			if err := errors.Join(ctx.Err(), m.Type(" ")); err != nil {
+				return err
+			}
 		}
-		if line, ok := m.Console().Find(kernelStarts); ok {
-			return vm.Never("the kernel was started without it: %q", line.Text)
-		}
-		if err := m.Type(" "); err != nil {
-			return err
-		}
-		return fmt.Errorf("the console ends with %q", m.Console().Last().Text)
+		return nil
 	})
 }
