@@ -74,7 +74,8 @@ var rescueByHand = Scenario{
 				if err := m.Type("\n"); err != nil {
 					return err
 				}
-				if err := says(`^rescue#`); err != nil {
+				// The mount is tried once more after the check has failed, and keeps the partition busy meanwhile.
+				if err := errors.Join(says(`^rescue#`), says(`Failed to mount sysroot-state`)); err != nil {
 					return err
 				}
 				boots := m.Boots()
