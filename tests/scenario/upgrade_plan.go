@@ -167,7 +167,6 @@ func (p *planned) skewed() error {
 	if err != nil {
 		return err
 	}
-	p.t.Note("%s", s)
 	if why := s.condition("Progressing").Message; !strings.Contains(why, "v1.99.0 is more than one minor version further") {
 		return fmt.Errorf("want it to say why, and it says %q", why)
 	}
@@ -237,6 +236,7 @@ func (s planStatus) condition(kind string) metav1.Condition {
 // wait waits until a plan is as it should be, and returns what it says.
 func (p *planned) wait(what string, within time.Duration, is func(planStatus) bool) (planStatus, error) {
 	var s planStatus
+	told, began := "", time.Now()
 	err := vm.Wait(p.ctx, what, within, func(ctx context.Context) error {
 		s = planStatus{}
 		out, err := p.machines[serverName].Kubectl(ctx, "get", "upgradeplan", planName, "-o", "json")
@@ -245,6 +245,10 @@ func (p *planned) wait(what string, within time.Duration, is func(planStatus) bo
 		}
 		if err := json.Unmarshal([]byte(out), &s); err != nil {
 			return err
+		}
+		if now := s.String(); now != told {
+			told = now
+			p.t.Note("after %s the plan is %s", seconds(time.Since(began)), now)
 		}
 		if !is(s) {
 			return fmt.Errorf("the plan is %s", s)
@@ -258,14 +262,12 @@ func (p *planned) server() error {
 	if err := p.machines[serverName].Apply(p.ctx, p.manifest()); err != nil {
 		return err
 	}
-	began := time.Now()
-	s, err := p.wait("the server to be upgraded", 3*vm.ReadyTimeout, func(s planStatus) bool {
+	_, err := p.wait("the server to be upgraded", 3*vm.ReadyTimeout, func(s planStatus) bool {
 		return s.node(serverName).State == "Upgraded"
 	})
 	if err != nil {
 		return err
 	}
-	p.t.Note("%.0fs after the plan was made: %s", time.Since(began).Seconds(), s)
 	return p.rebooted(serverName, true)
 }
 
@@ -279,14 +281,13 @@ func (p *planned) rebooted(name string, want bool) error {
 }
 
 func (p *planned) held() error {
-	s, err := p.wait("agent-1 to wait for the budget", 2*vm.ReadyTimeout, func(s planStatus) bool {
+	_, err := p.wait("agent-1 to wait for the budget", 2*vm.ReadyTimeout, func(s planStatus) bool {
 		n := s.node("agent-1")
 		return n.State == "Draining" && strings.Contains(n.Message, planName+"/"+p.pod) && strings.Contains(n.Message, "disruption budget")
 	})
 	if err != nil {
 		return err
 	}
-	p.t.Note("%s", s)
 	pod, err := p.w.only(p.ctx, "web")
 	if err == nil && pod != p.pod {
 		err = fmt.Errorf("the pod is %s, and was %s", pod, p.pod)
@@ -303,7 +304,6 @@ func (p *planned) stopped() error {
 	if err != nil {
 		return err
 	}
-	p.t.Note("%s", s)
 	stopped := s.condition("Stopped")
 	if stopped.Status != metav1.ConditionTrue || stopped.Reason != "NodeFellBack" ||
 		!strings.Contains(stopped.Message, "node agent-1 fell back") || !strings.Contains(stopped.Message, planFailure) {
@@ -365,7 +365,6 @@ func (p *planned) mended() error {
 	if err != nil {
 		return err
 	}
-	p.t.Note("%s", s)
 	for _, n := range s.Status.Nodes {
 		if n.State != "Upgraded" || n.Version != planNewer {
 			return fmt.Errorf("%s is %s, of version %s", n.Name, n.State, n.Version)

@@ -52,7 +52,6 @@ var upgradePlanSlots = Scenario{
 				if err != nil {
 					return err
 				}
-				t.Note("%s", s)
 				if n := s.node(serverName); n.State != "Upgraded" || n.From != u.from || n.Version != good {
 					return fmt.Errorf("the node is %s, from %s to %s", n.State, n.From, n.Version)
 				}
@@ -67,7 +66,6 @@ var upgradePlanSlots = Scenario{
 				if err != nil {
 					return err
 				}
-				t.Note("%s", s)
 				stopped := s.condition("Stopped")
 				if stopped.Status != metav1.ConditionTrue || stopped.Reason != "NodeFellBack" || !strings.Contains(stopped.Message, "none of its 3 boots") {
 					return fmt.Errorf("want it to say that the node fell back, and why: %+v", stopped)
