@@ -40,6 +40,10 @@ var emmc = Scenario{
 					return err
 				}
 				m.SetController(vm.SDHCI)
+				// SeaBIOS tries one disk, and this would be it; the machine has a copy.
+				if err := m.RemoveUserData(); err != nil {
+					return err
+				}
 				if err := bootToSSH(ctx, m); err != nil {
 					return err
 				}
