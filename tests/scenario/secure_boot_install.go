@@ -54,7 +54,7 @@ var secureBootInstall = Scenario{
 					return err
 				}
 				if _, ok := m.Console().Find(saysSecure); !ok {
-					return errors.New("Secure Boot is off")
+					return errors.New("the installed system runs without Secure Boot")
 				}
 				return isInstalled(ctx, m)
 			}},
