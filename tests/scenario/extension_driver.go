@@ -72,13 +72,7 @@ var extensionDriver = Scenario{
 				if err := u.apply(ctx, m, "good"); err != nil {
 					return err
 				}
-				if err := m.Reboot(ctx); err != nil {
-					return err
-				}
-				if err := u.runs(ctx, m, payloadVersion); err != nil {
-					return err
-				}
-				if err := u.waitBlessed(ctx, m, "blessed"); err != nil {
+				if err := u.proves(ctx, m, payloadVersion, "blessed"); err != nil {
 					return err
 				}
 				return hasDriver(ctx, m)
@@ -90,13 +84,7 @@ var extensionDriver = Scenario{
 				if _, err := m.Run(ctx, "sudo skerry upgrade rollback"); err != nil {
 					return err
 				}
-				if err := m.Reboot(ctx); err != nil {
-					return err
-				}
-				if err := u.runs(ctx, m, u.from); err != nil {
-					return err
-				}
-				if err := u.waitBlessed(ctx, m, "rolled back"); err != nil {
+				if err := u.proves(ctx, m, u.from, "rolled back"); err != nil {
 					return err
 				}
 				return hasDriver(ctx, m)

@@ -131,7 +131,7 @@ var rescueByHand = Scenario{
 func holdUntilMenu(ctx context.Context, m *vm.Machine) error {
 	const repeat = 50 * time.Millisecond // as keyboards do
 	return vm.Wait(ctx, "the boot menu of "+m.Name(), vm.BootTimeout, func(ctx context.Context) error {
-		for range time.Tick(repeat) {
+		for tick := time.Tick(repeat); ; <-tick {
 			if _, ok := m.Console().Find(menuShown); ok {
 				return nil
 			}
@@ -142,6 +142,5 @@ func holdUntilMenu(ctx context.Context, m *vm.Machine) error {
 				return err
 			}
 		}
-		return nil
 	})
 }

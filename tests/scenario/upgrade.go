@@ -176,6 +176,17 @@ func (u *upgrades) waitBlessed(ctx context.Context, m *vm.Machine, result string
 	})
 }
 
+// proves boots a machine into a version, and waits until that has proven itself.
+func (u *upgrades) proves(ctx context.Context, m *vm.Machine, version, result string) error {
+	if err := m.Reboot(ctx); err != nil {
+		return err
+	}
+	if err := u.runs(ctx, m, version); err != nil {
+		return err
+	}
+	return u.waitBlessed(ctx, m, result)
+}
+
 // waitFellBack waits until the machine runs the version of the image again, and tells why.
 func (u *upgrades) waitFellBack(ctx context.Context, m *vm.Machine, boots int, why string) error {
 	return vm.Wait(ctx, "the machine to go back", vm.ReadyTimeout, func(ctx context.Context) error {

@@ -59,13 +59,7 @@ var upgradeGood = Scenario{
 				return u.are(ctx, m, u.from+" proven runs, "+payloadVersion+" trial")
 			}},
 			step{"the next boot is of it, its node is Ready, and it is blessed", func() error {
-				if err := m.Reboot(ctx); err != nil {
-					return err
-				}
-				if err := u.runs(ctx, m, payloadVersion); err != nil {
-					return err
-				}
-				if err := u.waitBlessed(ctx, m, "blessed"); err != nil {
+				if err := u.proves(ctx, m, payloadVersion, "blessed"); err != nil {
 					return err
 				}
 				if err := u.are(ctx, m, u.from+" proven, "+payloadVersion+" proven runs"); err != nil {

@@ -111,13 +111,7 @@ var upgradeOCI = Scenario{
 				return mustFail(ctx, m, "sudo journalctl --output=cat | grep -q "+ociPassword)
 			}},
 			step{"the next boot is of it, its node is Ready, and it is blessed", func() error {
-				if err := m.Reboot(ctx); err != nil {
-					return err
-				}
-				if err := u.runs(ctx, m, payloadVersion); err != nil {
-					return err
-				}
-				if err := u.waitBlessed(ctx, m, "blessed"); err != nil {
+				if err := u.proves(ctx, m, payloadVersion, "blessed"); err != nil {
 					return err
 				}
 				return c.AreReady(ctx, serverName)

@@ -12,7 +12,7 @@ import (
 var upgradeRootless = Scenario{
 	Name:   "upgrade-rootless",
 	Suite:  SuiteAll,
-	Shows:  "a version that finds no root file system, which its initrd reports and offers a rescue shell for, is tried three times; the machine boots the version before by itself, and says what was wrong",
+	Shows:  "a version whose initrd finds no root file system is tried three times; the machine boots the version before by itself, and says what was wrong",
 	OwnLab: true,
 	// The last one counts: no disk has this root.
 	Run: unbootable(false, "roothash="+strings.Repeat("f", 64), vm.Allowance{
