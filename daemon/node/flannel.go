@@ -20,7 +20,6 @@ import (
 	"github.com/flannel-io/flannel/pkg/ipmatch"
 	"github.com/flannel-io/flannel/pkg/subnet/kube"
 	"github.com/flannel-io/flannel/pkg/trafficmngr/nftables"
-	"github.com/vishvananda/netlink"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
@@ -30,7 +29,6 @@ import (
 const (
 	flannelAnnotations = "flannel.alpha.coreos.com"
 	flannelSubnetFile  = "/run/flannel/subnet.env"
-	flannelDevice      = "flannel.1"
 	// rulesResync is flannel's own default period, in seconds.
 	rulesResync = 5
 )
@@ -39,9 +37,6 @@ const (
 // writes the CNI configuration: the kubelet reports the network as ready only
 // once it really is.
 func runFlannel(ctx context.Context, opts Options, config clusterConfig, p paths) error {
-	if err := dropStaleCNI(p.cniConfig()); err != nil {
-		return err
-	}
 	kubeconfig := p.agent("k3scontroller.kubeconfig")
 	if err := waitPodCIDR(ctx, kubeconfig, opts.NodeName, opts.Log); err != nil {
 		return err
@@ -179,12 +174,15 @@ func waitPodCIDR(ctx context.Context, kubeconfig, node string, log *slog.Logger)
 	})
 }
 
-// dropStaleCNI removes a CNI configuration of before the last boot: with it the
-// kubelet would start pods before flannel's interface exists.
-func dropStaleCNI(path string) error {
-	var notFound netlink.LinkNotFoundError
-	if _, err := netlink.LinkByName(flannelDevice); !errors.As(err, &notFound) {
-		return err
+// dropStaleCNI removes a CNI configuration that flannel has not written since
+// the machine booted, as subnetFile, which a boot ends, is not there, or doesn't
+// write any more. With it the kubelet would call the node Ready, and start pods,
+// before there is a pod network, so it has to be gone before the kubelet starts.
+func dropStaleCNI(path, subnetFile, backend string) error {
+	if backend != "none" {
+		if _, err := os.Stat(subnetFile); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove stale CNI configuration: %w", err)

@@ -92,6 +92,9 @@ func Run(ctx context.Context, opts Options) error {
 	if err := config.matches(opts.NodeIPs); err != nil {
 		return err
 	}
+	if err := dropStaleCNI(paths.cniConfig(), flannelSubnetFile, config.flannelBackend); err != nil {
+		return err
+	}
 	opts.Cluster.NodeLabel = config.labels(opts.Cluster.NodeLabel)
 	rules := tunnel.NewRules(config.egress, opts.NodeIPs, config.podNetworks)
 	servers.tunnels.options.Rules = rules
