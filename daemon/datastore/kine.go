@@ -34,8 +34,10 @@ const (
 	// stopPatience is for requests to end.
 	stopPatience = 2 * time.Second
 	// maxConnections is how many a server has to a database. PostgreSQL has a hundred for all, and keeps those of servers
-	// whose power failed for hours: three servers that come back must still find some. kine sets no limit by itself, and
-	// says that it needs ten to fifteen.
+	// whose power failed for hours: three servers that come back must still find some. SQLite's are of this process, and
+	// opening one costs as much as many requests do: where more come at once than kine keeps connections, each would open
+	// its own, and a machine that is busy for a moment would not get out of it again. kine sets no limit by itself, and says
+	// that it needs ten to fifteen.
 	maxConnections = 15
 	// keepaliveMin is etcd's limit for clients that ask whether the server is there.
 	keepaliveMin = 5 * time.Second
@@ -61,7 +63,7 @@ func startKine(ctx context.Context, opts Options, dsn string) (_ *kine, shared b
 		}
 	}()
 	pool := generic.ConnectionPoolConfig{}
-	if kind := Kind(opts.Endpoint); kind == "postgres" || kind == "mysql" {
+	if Kind(opts.Endpoint) != "nats" {
 		pool.MaxOpen, pool.MaxIdle = maxConnections, maxConnections
 	}
 	shared, backend, err := drivers.New(ctx, &k.done, &drivers.Config{
