@@ -174,12 +174,13 @@ func waitPodCIDR(ctx context.Context, kubeconfig, node string, log *slog.Logger)
 	})
 }
 
-// dropStaleCNI removes a CNI configuration that flannel has not written since
-// the machine booted, as subnetFile, which a boot ends, is not there, or doesn't
-// write any more. With it the kubelet would call the node Ready, and start pods,
-// before there is a pod network, so it has to be gone before the kubelet starts.
-func dropStaleCNI(path, subnetFile, backend string) error {
-	if backend != "none" {
+// dropStaleCNI removes a CNI configuration that isn't of this node's pod network:
+// one from before the boot, which ends subnetFile, or from a time when it had
+// another pod range or flannel, as whoever has no Node now (hasRange) has none.
+// With it the kubelet would call the node Ready, and start pods with addresses
+// that nobody reaches, so it has to be gone before the kubelet starts.
+func dropStaleCNI(path, subnetFile string, hasRange bool) error {
+	if hasRange {
 		if _, err := os.Stat(subnetFile); !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -92,9 +92,6 @@ func Run(ctx context.Context, opts Options) error {
 	if err := config.matches(opts.NodeIPs); err != nil {
 		return err
 	}
-	if err := dropStaleCNI(paths.cniConfig(), flannelSubnetFile, config.flannelBackend); err != nil {
-		return err
-	}
 	opts.Cluster.NodeLabel = config.labels(opts.Cluster.NodeLabel)
 	rules := tunnel.NewRules(config.egress, opts.NodeIPs, config.podNetworks)
 	servers.tunnels.options.Rules = rules
@@ -137,7 +134,11 @@ func Run(ctx context.Context, opts Options) error {
 	// A kubelet that finds no API only takes processor time from the control
 	// plane that starts beside it.
 	opts.Status("waiting for the Kubernetes API")
-	if err := waitServing(ctx, client, opts.NodeName, opts.Log); err != nil {
+	registered, err := waitServing(ctx, client, opts.NodeName, opts.Log)
+	if err != nil {
+		return err
+	}
+	if err := dropStaleCNI(paths.cniConfig(), flannelSubnetFile, registered && config.flannelBackend != "none"); err != nil {
 		return err
 	}
 	// From before the kubelet registers the Node, which it does only once.
@@ -248,16 +249,18 @@ func waitSocket(ctx context.Context, path string, log *slog.Logger) error {
 	})
 }
 
-// waitServing waits until kube-apiserver answers this node, whether or not it
-// has a Node yet.
-func waitServing(ctx context.Context, client kubernetes.Interface, name string, log *slog.Logger) error {
-	return poll(ctx, 250*time.Millisecond, "kube-apiserver to serve", log, func(ctx context.Context) error {
+// waitServing waits until kube-apiserver answers this node, and reports whether
+// it has a Node yet.
+func waitServing(ctx context.Context, client kubernetes.Interface, name string, log *slog.Logger) (registered bool, err error) {
+	err = poll(ctx, 250*time.Millisecond, "kube-apiserver to serve", log, func(ctx context.Context) error {
 		_, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		registered = err == nil
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
 		return err
 	})
+	return registered, err
 }
 
 // waitAPI waits until kube-apiserver says that it is ready.
