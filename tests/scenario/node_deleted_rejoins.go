@@ -5,6 +5,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"net"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,15 +24,22 @@ var nodeDeletedRejoins = Scenario{
 		if err != nil {
 			return err
 		}
+		w, err := newWorkload(ctx, t, "node-deleted")
+		if err != nil {
+			return err
+		}
 		var before types.UID
 		return t.Steps(
-			step{"delete the Node", func() error {
+			step{"delete the Node, for which a pod waits then", func() error {
 				node, err := t.cluster.CoreV1().Nodes().Get(ctx, agentName, metav1.GetOptions{})
 				if err != nil {
 					return err
 				}
 				before = node.UID
-				return t.cluster.CoreV1().Nodes().Delete(ctx, agentName, metav1.DeleteOptions{})
+				if err := t.cluster.CoreV1().Nodes().Delete(ctx, agentName, metav1.DeleteOptions{}); err != nil {
+					return err
+				}
+				return w.apply(ctx, webManifest, "web", agentName)
 			}},
 			step{"another takes its place, and is Ready", func() error {
 				return vm.Wait(ctx, "a new Node "+agentName, vm.ReadyTimeout, func(ctx context.Context) error {
@@ -45,13 +53,12 @@ var nodeDeletedRejoins = Scenario{
 					return t.cluster.AreReady(ctx, agentName)
 				})
 			}},
-			step{"a pod runs on it and answers", func() error {
-				w, err := newWorkload(ctx, t, "node-deleted")
+			step{"the pod runs on it, with an address of its range, and answers", func() error {
+				pod, err := w.only(ctx, "web")
 				if err != nil {
 					return err
 				}
-				pod, err := w.web(ctx, "web", agentName)
-				if err != nil {
+				if err := isOfRange(ctx, t.cluster, w.namespace, pod, agentName); err != nil {
 					return err
 				}
 				return w.fetch(ctx, pod, "http://web/", pod)
@@ -70,6 +77,26 @@ var nodeDeletedRejoins = Scenario{
 			}},
 		)
 	},
+}
+
+// isOfRange checks that a pod's address is one of its node's.
+func isOfRange(ctx context.Context, c *vm.Cluster, namespace, pod, node string) error {
+	p, err := c.CoreV1().Pods(namespace).Get(ctx, pod, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	n, err := c.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	_, podRange, err := net.ParseCIDR(n.Spec.PodCIDR)
+	if err != nil {
+		return err
+	}
+	if !podRange.Contains(net.ParseIP(p.Status.PodIP)) {
+		return fmt.Errorf("pod %s has the address %s, and node %s the range %s", pod, p.Status.PodIP, node, podRange)
+	}
+	return nil
 }
 
 // ownsSecret waits until a Node owns the Secret of its password: else deleting the Node would not free its name.
