@@ -79,6 +79,7 @@ var bootstrapToken = Scenario{
 		if err != nil {
 			return err
 		}
-		return refused(ctx, t, other, regexp.MustCompile(`server https://\S+ refused the token: check skerry\.cluster\.token`))
+		_, err = saysWhy(ctx, t, other, regexp.MustCompile(`server https://\S+ refused the token: check skerry\.cluster\.token`))
+		return err
 	},
 }

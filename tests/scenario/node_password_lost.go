@@ -32,7 +32,7 @@ var nodePasswordLost = Scenario{
 		}); err != nil {
 			return err
 		}
-		if err := refused(ctx, t, agent, nodePasswordRejected); err != nil {
+		if _, err := saysWhy(ctx, t, agent, nodePasswordRejected); err != nil {
 			return err
 		}
 		return t.Steps(

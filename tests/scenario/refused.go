@@ -28,11 +28,9 @@ const (
 // attempts is how an agent's repeated line ends: how often it has tried.
 var attempts = regexp.MustCompile(`\(attempt (\d+)\)`)
 
-// refused waits until an agent says on its console why it cannot join, checks that the journal has the line too, and
-// that the agent tries again, at a pace that hurts nobody.
-func refused(ctx context.Context, t *T, agent *vm.Machine, line *regexp.Regexp) error {
-	var first vm.Line
-	return t.Steps(
+// saysWhy waits until an agent says on its console why it cannot join, and checks that the journal has the line too.
+func saysWhy(ctx context.Context, t *T, agent *vm.Machine, line *regexp.Regexp) (first vm.Line, err error) {
+	err = t.Steps(
 		step{"the agent's console says why", func() (err error) {
 			first, err = agent.WaitConsole(ctx, refusalTimeout, line)
 			if err == nil {
@@ -50,27 +48,36 @@ func refused(ctx context.Context, t *T, agent *vm.Machine, line *regexp.Regexp) 
 			}
 			return err
 		}},
-		step{"it tries again, without spinning", func() error {
-			again := regexp.MustCompile(line.String() + `.*` + attempts.String())
-			second, err := agent.WaitConsole(ctx, repeatTimeout, again)
-			if err != nil {
-				return err
-			}
-			t.Note("%.1fs after power-on: %s", second.At.Seconds(), second.Text)
-			n, err := strconv.Atoi(attempts.FindStringSubmatch(second.Text)[1])
-			if err != nil {
-				return err
-			}
-			if most := 1 + int((second.At-first.At)/fastest); n < 2 || n > most {
-				return fmt.Errorf("%d attempts in %s, want 2 to %d", n, second.At-first.At, most)
-			}
-			restarts, err := agent.Run(ctx, "systemctl show --value --property=NRestarts skerry-node.service skerry.service")
-			if err == nil && strings.Trim(restarts, "0 \n") != "" {
-				err = fmt.Errorf("its units were restarted, %q times", restarts)
-			}
-			return err
-		}},
 	)
+	return first, err
+}
+
+// refused is saysWhy, and checks that the agent tries again, at a pace that hurts nobody, which takes a minute and a half.
+func refused(ctx context.Context, t *T, agent *vm.Machine, line *regexp.Regexp) error {
+	first, err := saysWhy(ctx, t, agent, line)
+	if err != nil {
+		return err
+	}
+	return t.Step("it tries again, without spinning", func() error {
+		again := regexp.MustCompile(line.String() + `.*` + attempts.String())
+		second, err := agent.WaitConsole(ctx, repeatTimeout, again)
+		if err != nil {
+			return err
+		}
+		t.Note("%.1fs after power-on: %s", second.At.Seconds(), second.Text)
+		n, err := strconv.Atoi(attempts.FindStringSubmatch(second.Text)[1])
+		if err != nil {
+			return err
+		}
+		if most := 1 + int((second.At-first.At)/fastest); n < 2 || n > most {
+			return fmt.Errorf("%d attempts in %s, want 2 to %d", n, second.At-first.At, most)
+		}
+		restarts, err := agent.Run(ctx, "systemctl show --value --property=NRestarts skerry-node.service skerry.service")
+		if err == nil && strings.Trim(restarts, "0 \n") != "" {
+			err = fmt.Errorf("its units were restarted, %q times", restarts)
+		}
+		return err
+	})
 }
 
 // ledger is what a refused agent must not change on the server.
