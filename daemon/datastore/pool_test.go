@@ -13,7 +13,7 @@ import (
 )
 
 // TestManyReads has more clients read from SQLite at once than there are connections: that must not open more. Each would
-// cost as much as many requests, and at a hundred at once a third of them were answered of what eight at once get.
+// cost as much as many requests: without a limit, a hundred at once get a third as many answers a second as eight do.
 func TestManyReads(t *testing.T) {
 	dir := t.TempDir()
 	store, client := mustOpen(t, dir)
@@ -51,7 +51,7 @@ func TestManyReads(t *testing.T) {
 			reading = false
 		}
 	}
-	// Each connection is a file description, and the one of the check at the start is closed.
+	// Each connection has the file open once, and that of the check at the start is closed.
 	if most < maxConnections/2 || most > maxConnections {
 		t.Errorf("want %d readers to have up to %d connections, and most of them; got %d", 10*maxConnections, maxConnections, most)
 	}
