@@ -130,10 +130,10 @@ func greets(ctx context.Context, lab *vm.Lab, m *vm.Machine) error {
 // kubernetesPhase is what the console says when a machine goes on to Kubernetes.
 var kubernetesPhase = regexp.MustCompile(`phase (role|cluster) started`)
 
-// startsNothing watches a machine that waits or has given up, on its console and its ports, for a part of the time that it has
-// taken from power-on to its last word, so that it counts for a slow host, too: a healthy one goes on within a tenth of it.
+// startsNothing watches a machine for as long as a healthy one would need to go on, on its console and its ports.
 func startsNothing(ctx context.Context, lab *vm.Lab, m *vm.Machine) error {
-	deadline := time.Now().Add(m.Console().Last().At / 4)
+	const patience = 30 * time.Second
+	deadline := time.Now().Add(vm.Scaled(patience))
 	for {
 		if line, ok := m.Console().Find(kubernetesPhase); ok {
 			return fmt.Errorf("%s: %s", m.Name(), line.Text)

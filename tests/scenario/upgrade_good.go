@@ -20,7 +20,7 @@ const patientTrial = "{deadline: 60m, stable: 20s}"
 var upgradeGood = Scenario{
 	Name:   "upgrade-good",
 	Suite:  SuiteTest,
-	Shows:  "`skerry upgrade apply` brings the next version from a web server; it boots on trial, its node is Ready, the cluster is the same, it is blessed and stays after a power cut",
+	Shows:  "`skerry upgrade apply` brings the next version from a web server; it boots on trial, its node is Ready, it is blessed and stays after a power cut; the cluster is the same",
 	OwnLab: true,
 	Run: func(ctx context.Context, t *T) error {
 		u, err := newUpgrades(t)
@@ -66,21 +66,21 @@ var upgradeGood = Scenario{
 					return err
 				}
 				// At once: a version is blessed for a node that is Ready.
-				if err := c.AreReady(ctx, serverName); err != nil {
-					return err
-				}
-				_, err := c.CoreV1().ConfigMaps("default").Get(ctx, "before", metav1.GetOptions{})
-				return err
+				return c.AreReady(ctx, serverName)
 			}},
-			step{"after a power cut it boots again", func() error {
+			step{"after a power cut it boots again, with the same cluster", func() error {
 				m.PowerCut()
 				if err := m.PowerOn(ctx); err != nil {
 					return err
 				}
-				if err := m.WaitSSH(ctx); err != nil {
+				if _, err := m.WaitAPI(ctx); err != nil {
 					return err
 				}
-				return u.runs(ctx, m, payloadVersion)
+				if err := u.runs(ctx, m, payloadVersion); err != nil {
+					return err
+				}
+				_, err := c.CoreV1().ConfigMaps("default").Get(ctx, "before", metav1.GetOptions{})
+				return err
 			}},
 		)
 	},
